@@ -1,0 +1,8 @@
+"""`python -m lsmcli`: the same as the command `lsmcli`."""
+
+import sys
+
+from lsmcli.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

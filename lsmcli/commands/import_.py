@@ -1,0 +1,195 @@
+"""import: store the rows of a file or of standard input."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from time import monotonic
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import click
+
+from lsmcli.commands.arguments import tree_option
+from lsmcli.commands.files import file_error, refuse_data_file, source_opened
+from lsmcli.commands.group import Command
+from lsmcli.commands.output import Progress
+from lsmcli.engine.constants import MIB
+from lsmcli.formats import FORMATS, InputError
+from lsmcli.formats.esc import safe_text
+from lsmcli.formats.rows import Rows, check_rows, line_blocks, pieces_of
+from lsmcli.session import Session
+
+if TYPE_CHECKING:
+    from lsmcli.engine.keyspace import Keyspace
+
+BATCH_ROWS_MAX = 10_000
+HEAD_SIZE = 4096
+
+# So much of a source is read and checked before the data file is opened: a small source with a bad row
+# leaves the data file as it was, byte for byte, and does not create one.
+AHEAD_SIZE = 8 * MIB
+
+
+class Counts:
+    """What an import has done so far: rows, and bytes of the source."""
+
+    __slots__ = ("bytes_read", "deleted", "imported", "kept", "rejected")
+
+    def __init__(self) -> None:
+        self.imported = self.deleted = self.rejected = self.bytes_read = 0
+        self.kept = 0  # rows that stay even if a later one is bad
+
+    def summary(self, seconds: float) -> str:
+        """The line that ends every import."""
+        return (
+            f"imported={self.imported} deleted={self.deleted} rejected={self.rejected} "
+            f"bytes={self.bytes_read} seconds={seconds:.3f}"
+        )
+
+
+@click.command(
+    "import",
+    cls=Command,
+    examples="""
+        import users.tsv
+        import --format jsonl - < users.jsonl
+        import --value-format json names.jsonl
+        import -t users users.tsv
+    """,
+)
+@click.argument("source", default="-", metavar="[SOURCE|-]")
+@click.option(
+    "--format", "format_name", type=click.Choice(list(FORMATS)), help="Told by name and content if not given."
+)
+@click.option("--header", is_flag=True, help="tsv: the first line holds names and is skipped.")
+@click.option(
+    "--value-format",
+    type=click.Choice(["auto", "json"]),
+    default="auto",
+    help="jsonl: json stores any JSON value as its compact text.",
+)
+@tree_option
+@click.pass_obj
+def command(
+    session: Session, source: str, format_name: str | None, header: bool, value_format: str, tree_name: str | None
+) -> None:
+    """Store the rows of SOURCE, or of standard input, all or none: a bad row names its line and nothing is stored.
+
+    Inside an open scope, rows go in by batches of 10,000, and a bad row leaves the batches before it in the scope.
+    A row replaces what its key held. The data file is created if it is missing. A summary goes to standard error.
+    """
+    counts = Counts()
+    began_s = monotonic()
+    if source != "-":
+        refuse_data_file(source, session.path)
+    with source_opened(source) as (stream, size):
+        name = "standard input" if source == "-" else source
+        terminal = sys.stderr if session.verbosity >= 0 and sys.stderr is not None and sys.stderr.isatty() else None
+        progress = Progress("import", size, terminal)
+        try:
+            pieces = counted(pieces_of(stream), counts, progress)
+            rows = rows_of(pieces, source, format_name, header=header, values=value_format)
+            store(session, tree_name, rows, counts)
+        except InputError as error:
+            progress.close()
+            counts.rejected = 1
+            counts.imported, counts.deleted = counts.kept, 0
+            session.message(counts.summary(monotonic() - began_s))
+            outcome = f"{counts.kept} rows before it are in the open scope" if counts.kept else "nothing was imported"
+            raise InputError(
+                f"{error.reason}; {outcome}", line=error.line, column=error.column, source=safe_text(name)
+            ) from None
+        except OSError as error:
+            raise file_error(name, error) from None
+        finally:
+            progress.close()
+    session.message(counts.summary(monotonic() - began_s))
+
+
+def counted(pieces: Iterable[bytes], counts: Counts, progress: Progress) -> Iterator[bytes]:
+    """Pass pieces on, counting their bytes."""
+    for piece in pieces:
+        counts.bytes_read += len(piece)
+        progress.advance(counts.bytes_read, counts.imported)
+        yield piece
+
+
+def rows_of(
+    pieces: Iterator[bytes], source: str, format_name: str | None, *, header: bool, values: str
+) -> Iterator[Rows]:
+    """Checked rows of a source in the given format, or in the one that its name or its first bytes tell."""
+    head = next(pieces, b"")
+    module = format_module(format_name, source, head)
+    blocks = line_blocks(chain([head] if head else [], pieces))
+    options: dict[str, object] = {}
+    if module.__name__.endswith("jsonl"):
+        options["values"] = "json" if values == "json" else "bytes"
+        if header:
+            raise click.UsageError("--header is for the format tsv")
+    else:
+        options["header"] = header
+        if values != "auto":
+            raise click.UsageError("--value-format json is for the format jsonl")
+    for rows in module.read(blocks, **options):
+        check_rows(rows)
+        yield rows
+
+
+def format_module(name: str | None, source: str, head: bytes) -> ModuleType:
+    """The module of a format: by its name, else by the ending of the source, else by the first bytes."""
+    from importlib import import_module
+
+    if name is not None:
+        return import_module(FORMATS[name])
+    modules = [import_module(path) for path in FORMATS.values()]
+    ending = os.path.splitext(source)[1].lower()
+    for module in modules:
+        if ending in module.EXTENSIONS:
+            return module
+    for module in reversed(modules):  # the stricter sniffers come last in the table
+        if module.sniff(head[:HEAD_SIZE]):
+            return module
+    return modules[0]
+
+
+def store(session: Session, tree_name: str | None, rows: Iterator[Rows], counts: Counts) -> None:
+    """Store all rows, or none of them after an error; inside an open durable scope, batch by batch."""
+    ahead: list[Rows] = []
+    for part in rows:
+        ahead.append(part)
+        if counts.bytes_read >= AHEAD_SIZE:
+            break
+    database = session.database(write=True)
+    tree = session.tree(tree_name, write=True)
+    parts = chain.from_iterable(map(split, chain(ahead, rows)))
+    if database.scope_status() is not None:
+        for part in parts:
+            store_rows(tree, part, counts)
+            counts.kept = counts.imported + counts.deleted
+        return
+    with database.scope():
+        for part in parts:
+            store_rows(tree, part, counts)
+
+
+def split(rows: Rows) -> Iterator[Rows]:
+    """Cut rows into parts of at most BATCH_ROWS_MAX."""
+    for start in range(0, len(rows.pairs), BATCH_ROWS_MAX):
+        yield Rows(rows.line + start, rows.pairs[start : start + BATCH_ROWS_MAX])
+
+
+def store_rows(tree: "Keyspace", rows: Rows, counts: Counts) -> None:
+    """One atomic batch."""
+    puts = [(key, value) for key, value in rows.pairs if value is not None]
+    if len(puts) == len(rows.pairs):
+        tree.put_many(puts)
+    else:
+        with tree.batch() as batch:
+            for key, value in rows.pairs:
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+    counts.imported += len(puts)
+    counts.deleted += len(rows.pairs) - len(puts)

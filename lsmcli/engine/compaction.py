@@ -1,0 +1,245 @@
+"""Compaction: moves or merges tables of level a (or the immutable table) into level b = a + 1.
+
+Invariants:
+- a job is a pure function of its input tables: the same inputs give the same blocks, whatever the
+  slices it was cut into;
+- the manifest changes only after the last slice; a job that is closed or fails before that gives back
+  every block it acquired and leaves its inputs as they were;
+- entries out = entries in - overwritten - tombstones dropped, checked by merge and by the job;
+- an out-of-line value moves by its reference; the job reports the references that nobody holds any more.
+
+    level a   [======A======]                       newer
+    level b      [==B1==][==B2==]   [B3]            older
+                 '------+------'
+    level b   [====N1===][===N2===] [B3]            A, B1, B2 leave the manifest, N1, N2 enter it
+
+Two sorted streams of columns are merged chunk by chunk. With a the newer chunk and b the older one, all
+keys up to bound = min(last key of a, last key of b) are complete in both, so they can be merged and
+written; what is left of the longer chunk waits for the next round:
+
+    a: c e g | k        bound = g       merged: b c d e g
+    b: b d g |                          left:   a: k
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+from lsmcli.engine import schema
+from lsmcli.engine.columns import Columns, drop_tombstones, merge
+from lsmcli.engine.grid import Grid
+from lsmcli.engine.manifest import Manifest
+from lsmcli.engine.schema import ChainReference
+from lsmcli.engine.table import TableBuilder, read_index
+from lsmcli.engine.table_info import TableInfo
+from lsmcli.engine.table_iterator import TableIterator
+from lsmcli.engine.table_memory import TableMemory
+
+# Entries of a memory table that enter one round of a merge, about two value blocks' worth.
+_MEMORY_CHUNK_ENTRIES = 512
+
+# Output blocks are reserved in lots, so that a job never runs out of space in the middle of a block.
+_RESERVE_LOT_BLOCKS = 32
+
+
+class CompactionContext:
+    """What a job needs of its tree: it never sees the tree itself.
+
+    snapshot_min() is the first op at which outputs are visible; pinned(min, max) tells whether a
+    snapshot in that range (both inclusive) still needs a table; drop_large(tree id, last op, reference)
+    takes an out-of-line value that no table holds after that op.
+    """
+
+    __slots__ = ("drop_large", "grid", "manifest", "pinned", "snapshot_min")
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        grid: Grid,
+        *,
+        snapshot_min: Callable[[], int],
+        pinned: Callable[[int, int], bool],
+        drop_large: Callable[[int, int, ChainReference], None],
+    ) -> None:
+        self.manifest = manifest
+        self.grid = grid
+        self.snapshot_min = snapshot_min
+        self.pinned = pinned
+        self.drop_large = drop_large
+
+    def tables_remove(self, tables: list[TableInfo], snapshot_min: int) -> None:
+        """Takes tables out of every snapshot from snapshot_min on, and their blocks back where no pin needs them.
+
+        Raises DamageError, with nothing changed, when an index block cannot be read.
+        """
+        removals = []
+        for info in tables:
+            snapshot_max = min(snapshot_min - 1, info.snapshot_max)
+            pinned = self.pinned(info.snapshot_min, snapshot_max)
+            # A reader undoes a scope in memory only: it has no blocks to give back.
+            releases = not pinned and self.grid.free_set is not None
+            removals.append((info, snapshot_max, pinned, table_addresses(self.grid, info) if releases else []))
+        for info, snapshot_max, pinned, addresses in removals:
+            self.manifest.remove_table(info, snapshot_max=snapshot_max, pinned=pinned)
+            if addresses:
+                self.grid.release_all(addresses)
+
+
+class _Space:
+    """Block addresses for a job's output, reserved in lots; forfeit() gives back what is left."""
+
+    __slots__ = ("_grid", "_left", "_reservation", "acquired")
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._reservation = grid.reserve(_RESERVE_LOT_BLOCKS)
+        self._left = _RESERVE_LOT_BLOCKS
+        self.acquired: list[int] = []
+
+    def acquire(self) -> int:
+        if self._left == 0:
+            self._reservation = self._grid.reserve(_RESERVE_LOT_BLOCKS)
+            self._left = _RESERVE_LOT_BLOCKS
+        self._left -= 1
+        address = self._grid.acquire(self._reservation)
+        self.acquired.append(address)
+        return address
+
+    def forfeit(self) -> None:
+        if self._left:
+            self._grid.forfeit(self._reservation)
+            self._left = 0
+
+    def abandon(self) -> None:
+        """Gives back everything: the job did not finish."""
+        self.forfeit()
+        for address in self.acquired:
+            self._grid.release(address)
+        self.acquired.clear()
+
+
+def merge_streams(newer: Iterator[Columns], older: Iterator[Columns], dropped_large: list[bytes]) -> Iterator[Columns]:
+    """Merges two sorted streams of columns; of equal keys the newer entry wins.
+
+    Packed references of out-of-line values that lost are appended to dropped_large. An empty Columns
+    may be yielded. Memory: one chunk of each stream.
+    """
+    a = next(newer, None)
+    b = next(older, None)
+    while a is not None and b is not None:
+        bound = min(a.keys[-1], b.keys[-1])
+        cut_a = bisect_right(a.keys, bound)
+        cut_b = bisect_right(b.keys, bound)
+        merged, dropped = merge(a.cut(0, cut_a), b.cut(0, cut_b))
+        dropped_large += dropped
+        yield merged
+        a = a.cut(cut_a) if cut_a < len(a.keys) else next(newer, None)
+        b = b.cut(cut_b) if cut_b < len(b.keys) else next(older, None)
+    while a is not None:
+        yield a
+        a = next(newer, None)
+    while b is not None:
+        yield b
+        b = next(older, None)
+
+
+def memory_stream(memory: TableMemory) -> Iterator[Columns]:
+    """The sorted entries of a memory table, in chunks."""
+    keys = memory.keys_sorted()
+    for start in range(0, len(keys), _MEMORY_CHUNK_ENTRIES):
+        yield memory.columns(keys[start : start + _MEMORY_CHUNK_ENTRIES])
+
+
+def table_stream(grid: Grid, tables: list[TableInfo]) -> Iterator[Columns]:
+    """The entries of disjoint tables in key order, one value block at a time."""
+    for info in tables:
+        yield from TableIterator(grid, info).blocks()
+
+
+def table_addresses(grid: Grid, info: TableInfo) -> list[int]:
+    """Addresses of every block of a table, the index block last."""
+    index = read_index(grid, info)
+    addresses = [reference.address for reference in index.references]
+    addresses.append(info.reference.address)
+    return addresses
+
+
+def large_references(grid: Grid, info: TableInfo) -> Iterator[ChainReference]:
+    """References of the out-of-line values that a table's entries hold; reads only blocks with such."""
+    if info.large_count == 0:
+        return
+    index = read_index(grid, info)
+    for block, flags in enumerate(index.block_flags):
+        if flags & schema.FLAG_LARGE:
+            columns = TableIterator(grid, info).block_columns(block)
+            for value, flag in zip(columns.values, columns.flags, strict=True):
+                if flag & schema.FLAG_LARGE:
+                    yield schema.CHAIN_REFERENCE.unpack(value)
+
+
+def compact_table(
+    context: CompactionContext,
+    newer: TableInfo | TableMemory | None,
+    older: list[TableInfo],
+    level_b: int,
+) -> Iterator[int]:
+    """Merges `newer` (a table of level b - 1, or the immutable table) with tables of level b into level b.
+
+    Yields the number of blocks done in each slice: about one output block. With `newer` None the tables
+    of `older` (all of one level) are rewritten, which drops tombstones that nothing deeper needs.
+    Raises NoSpaceError and DamageError, with all inputs kept. Closing the generator undoes its work.
+    """
+    grid, manifest = context.grid, context.manifest
+    snapshot_min = context.snapshot_min()
+    inputs = [*older, newer] if isinstance(newer, TableInfo) else list(older)
+    key_min, key_max = _input_range(newer, older)
+    keep_tombstones = manifest.overlaps_deeper(key_min, key_max, level_b)
+    if isinstance(newer, TableMemory):
+        stream_newer = memory_stream(newer)
+        entries_in = len(newer.entries)
+    else:
+        stream_newer = table_stream(grid, [newer] if newer is not None else [])
+        entries_in = 0
+    entries_in += sum(info.entry_count for info in inputs)
+    dropped: list[bytes] = []
+    entries_merged = entries_tombstones = 0
+    space = _Space(grid)
+    try:
+        builder = TableBuilder(
+            grid,
+            tree_id=manifest.tree_id,
+            level=level_b,
+            snapshot_min=snapshot_min,
+            acquire=space.acquire,
+        )
+        for columns in merge_streams(stream_newer, table_stream(grid, older), dropped):
+            entries_merged += len(columns.keys)
+            if not keep_tombstones:
+                kept = drop_tombstones(columns)
+                entries_tombstones += len(columns.keys) - len(kept.keys)
+                columns = kept
+            blocks_before = len(space.acquired)
+            builder.append(columns)
+            yield max(1, len(space.acquired) - blocks_before)
+        outputs = builder.finish()
+        assert entries_merged <= entries_in
+        assert sum(info.entry_count for info in outputs) == entries_merged - entries_tombstones
+        context.tables_remove(inputs, snapshot_min)
+        space.forfeit()
+    except BaseException:
+        space.abandon()
+        raise
+    for info in outputs:
+        manifest.insert_table(info)
+    for packed in dropped:
+        context.drop_large(manifest.tree_id, snapshot_min - 1, schema.CHAIN_REFERENCE.unpack(packed))
+
+
+def _input_range(newer: TableInfo | TableMemory | None, older: list[TableInfo]) -> tuple[bytes, bytes]:
+    """Smallest and largest key of all inputs, both inclusive."""
+    edges = [(info.key_min, info.key_max) for info in older]
+    if isinstance(newer, TableMemory):
+        keys = newer.keys_sorted()
+        edges.append((keys[0], keys[-1]))
+    elif newer is not None:
+        edges.append((newer.key_min, newer.key_max))
+    return min(edge[0] for edge in edges), max(edge[1] for edge in edges)

@@ -1,0 +1,161 @@
+"""The compaction work of a bar: which jobs run in which half, in what order, and how much it will be.
+
+Invariants:
+- a job starts only when the one before has changed the manifest, so each sees the levels as they are;
+- between two jobs no job is open: that is when a checkpoint may be made;
+- after both halves and settle() no level but the last is over its count.
+
+Each function gives an iterator that yields the number of blocks done in each slice.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from lsmcli.engine.compaction import CompactionContext, compact_table, table_addresses
+from lsmcli.engine.compaction_policy import (
+    HALVES,
+    DoNothing,
+    MoveTable,
+    levels_of_half,
+    select,
+    select_flush,
+    tables_to_shed,
+)
+from lsmcli.engine.constants import LEVELS
+from lsmcli.engine.index_block import index_block_size
+from lsmcli.engine.manifest import table_count_max_for_level
+from lsmcli.engine.table_memory import TableMemory
+from lsmcli.engine.tree import Tree
+from lsmcli.engine.value_block import value_block_size
+
+_SAMPLE_ENTRIES: Final = 256
+
+# A tree with what its jobs need, and what is to be done between two jobs.
+Jobs = Sequence[tuple[Tree, CompactionContext]]
+
+
+def tables_estimate(memory: TableMemory, block_size: int) -> tuple[int, int]:
+    """How many tables, and how many value blocks, a flush of this memory table gives, from a sample."""
+    count = len(memory.entries)
+    if count == 0:
+        return 0, 0
+    sample = list(islice(memory.entries.items(), _SAMPLE_ENTRIES))
+    keys_size = sum(len(key) for key, _ in sample)
+    values_size = sum(len(value) for _, value in sample if value is not None)
+    entries_size = (keys_size + values_size) * count // len(sample)
+    room = block_size - value_block_size(0, 0, 0, block_size)
+    overhead = value_block_size(1, 0, 0, block_size) - value_block_size(0, 0, 0, block_size)
+    block_count = -(-(entries_size + overhead * count) // room)
+    index_size = index_block_size(block_count, keys_size // len(sample) * block_count, count, block_size)
+    return -(-index_size // block_size), block_count
+
+
+def half_bar(
+    jobs: Jobs, half: int, *, flushes: Callable[[Tree], bool], job_end: Callable[[], None]
+) -> tuple[Iterator[int], int]:
+    """The work of one half of a bar for all trees, and an estimate of its sum in blocks.
+
+    flushes(tree) tells whether the immutable table is to be flushed in this bar. job_end is called between jobs.
+    """
+    plans = [(tree, context, _targets(tree, flushes(tree))) for tree, context in jobs]
+    estimate = sum(_estimate(tree, half, targets, flush=flushes(tree)) for tree, _, targets in plans)
+
+    def work() -> Iterator[int]:
+        for tree, context, targets in plans:
+            for level in reversed(levels_of_half(half)):
+                yield from _shed_level(context, level, targets[level], job_end)
+            if half == HALVES - 1 and flushes(tree):
+                yield from flush(tree, context)
+                job_end()
+
+    return work(), estimate
+
+
+def flush(tree: Tree, context: CompactionContext) -> Iterator[int]:
+    """Writes the immutable table into level 0, merged with the tables there that share keys with it."""
+    memory = tree.table_immutable
+    if memory.entries:
+        keys = memory.keys_sorted()
+        overlapped = select_flush(tree.manifest.levels[0], keys[0], keys[-1])
+        yield from compact_table(context, memory, overlapped, 0)
+    tree.immutable_flushed()
+
+
+def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:
+    """Brings every level down to its count, when a flush was larger than planned. Mostly nothing to do."""
+    for tree, context in jobs:
+        for level in range(LEVELS - 1):
+            count_max = table_count_max_for_level(tree.manifest.growth_factor, level)
+            yield from _shed_level(context, level, count_max, job_end)
+
+
+def compact_fully(tree: Tree, context: CompactionContext, job_end: Callable[[], None]) -> Iterator[int]:
+    """Brings everything down to one level: the deepest in use, or the first one that has room for all.
+
+    Level by level, so that the file needs little space beside the data. Then tables with
+    tombstones that nothing deeper needs are written anew without them.
+    """
+    manifest = tree.manifest
+    counts = manifest.level_counts
+    level_last = max((level for level in range(LEVELS) if counts[level]), default=0)
+    while level_last < LEVELS - 1 and sum(counts) > table_count_max_for_level(manifest.growth_factor, level_last):
+        level_last += 1
+    for level in range(level_last):
+        yield from _shed_level(context, level, 0, job_end)
+    for info in [info for info in manifest.levels[level_last].tables if info.tombstone_count]:
+        yield from compact_table(context, None, [info], level_last)
+        job_end()
+
+
+def compact_into(
+    tree: Tree, context: CompactionContext, address_max: int, job_end: Callable[[], None]
+) -> Iterator[int]:
+    """Writes the tables that have a block behind `address_max` anew, where lower blocks are free."""
+    for level in tree.manifest.levels:
+        for info in list(level.tables):
+            if max(table_addresses(tree.grid, info)) > address_max:
+                yield from compact_table(context, None, [info], info.level)
+                job_end()
+
+
+def _targets(tree: Tree, flush: bool) -> list[int]:
+    """How many tables each level is to be brought down to in its half."""
+    counts = tree.manifest.level_counts
+    incoming = tables_estimate(tree.table_immutable, tree.grid.block_size)[0] if flush else 0
+    sheds = tables_to_shed(counts, incoming, tree.manifest.growth_factor)
+    targets = []
+    for level, shed in enumerate(sheds):
+        # An odd level first takes in what the level above sheds in the first half.
+        arriving = sheds[level - 1].in_half if level % HALVES else 0
+        targets.append(max(0, counts[level] + arriving - shed.in_half))
+    return targets
+
+
+def _shed_level(context: CompactionContext, level: int, target: int, job_end: Callable[[], None]) -> Iterator[int]:
+    """Moves or merges tables of a level into the next one until it has no more than `target`."""
+    levels = context.manifest.levels
+    while not isinstance(decision := select(levels[level], levels[level + 1], table_count_target=target), DoNothing):
+        if isinstance(decision, MoveTable):
+            context.manifest.move_table(decision.table, level + 1)
+            yield 1
+        else:
+            yield from compact_table(context, decision.table, decision.overlapped, level + 1)
+        job_end()
+
+
+def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
+    """Blocks that this half will write, from the counts and the mean overlap of neighbouring levels."""
+    manifest = tree.manifest
+    blocks = 0
+    for level in levels_of_half(half):
+        level_a, level_b = manifest.levels[level], manifest.levels[level + 1]
+        shed = level_a.count - targets[level]
+        least = level_a.table_with_least_overlap(level_b) if shed > 0 else None
+        if least is not None:
+            job = least.table.block_count + sum(info.block_count for info in least.overlapped)
+            blocks += shed * (job if least.overlapped else 1)
+    if half == HALVES - 1 and flush and tree.table_immutable.entries:
+        blocks += tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
+        blocks += sum(info.block_count for info in manifest.levels[0].tables)
+    return blocks

@@ -1,0 +1,146 @@
+"""What compaction does next: pure functions of counts and of the manifest, which they never change.
+
+Invariants:
+- each function is pure: the same levels and counts give the same decision;
+- a table is moved only where no reader at any snapshot would see two tables of a level share a key;
+- after a bar that sheds what tables_to_shed() says, no level but the last is over its count.
+
+A bar has two halves, so that no level is input and output of two jobs at once:
+
+    first half     0 -> 1    2 -> 3    4 -> 5             even level a
+    second half    1 -> 2    3 -> 4    5 -> 6             odd level a
+                   immutable table -> 0
+
+The immutable table may be several tables wide, so level 0 is brought down in the first half by as many
+tables as the flush will bring, before the flush comes.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from lsmcli.engine.constants import LEVELS
+from lsmcli.engine.manifest import table_count_max_for_level
+from lsmcli.engine.manifest_level import ManifestLevel
+from lsmcli.engine.table_info import TableInfo
+
+HALVES: Final = 2
+
+
+class DoNothing(NamedTuple):
+    """The level holds no more tables than it should."""
+
+
+class MoveTable(NamedTuple):
+    """The table goes to the next level as it is: a manifest event, no block is written."""
+
+    table: TableInfo
+
+
+class MergeTables(NamedTuple):
+    """The table is merged with these tables of the next level; with none, it is written anew there."""
+
+    table: TableInfo
+    overlapped: list[TableInfo]
+
+
+Decision = DoNothing | MoveTable | MergeTables
+DO_NOTHING: Final = DoNothing()
+
+
+def select(level_a: ManifestLevel, level_b: ManifestLevel, *, table_count_target: int) -> Decision:
+    """The next step that brings level a down to `table_count_target` visible tables, into level b = a + 1.
+
+    The table that overlaps the fewest tables of level b costs the least: a table's worth of writing for each
+    overlapped one. One that overlaps none is moved, unless a pinned snapshot sees it beside an
+    invisible table of level b that shares keys with it: then it is written anew, so that the snapshot keeps
+    the old copy in level a.
+    """
+    assert table_count_target >= 0
+    if level_a.count <= table_count_target:
+        return DO_NOTHING
+    least = level_a.table_with_least_overlap(level_b)
+    assert least is not None
+    if least.overlapped or level_b.overlaps_invisible(least.table):
+        return MergeTables(least.table, least.overlapped)
+    return MoveTable(least.table)
+
+
+def select_flush(level_0: ManifestLevel, key_min: bytes, key_max: bytes) -> list[TableInfo]:
+    """The tables of level 0 that a flush of an immutable table of this key range (inclusive) merges with."""
+    return level_0.tables_overlapping(key_min, key_max)
+
+
+def levels_of_half(half: int) -> range:
+    """The levels a that compact into a + 1 in this half of a bar: (0) = 0, 2, 4; (1) = 1, 3, 5."""
+    assert 0 <= half < HALVES
+    return range(half, LEVELS - 1, HALVES)
+
+
+class Shed(NamedTuple):
+    """Tables that a level passes on in one bar: in its half, and after the flush at the bar's end."""
+
+    in_half: int
+    after_flush: int
+
+
+def tables_to_shed(counts: Sequence[int], incoming: int, growth_factor: int) -> list[Shed]:
+    """How many tables each level passes on in a bar, so that no level but the last is over its count after it.
+
+    counts: visible tables of each level at the start of the bar. incoming: tables that the flush will add
+    to level 0. A merge of one table into the next level is taken to add one table there.
+
+    Worked example, growth_factor 2 (at most 2, 4, 8 ... tables), incoming 2:
+
+        counts           2  4  3          level 0 has no room for 2 more: it sheds 2
+        first half       0  6  3          level 1 now has 2 over its 4: it sheds 2
+        second half      2  4  5          the flush fills level 0 again; level 2 stays below 8
+        result           Shed(2, 0), Shed(2, 0), Shed(0, 0)
+
+    Only when more comes in than level 0 may hold at all is something left for after the flush: with
+    incoming 3 and empty levels, level 0 sheds 1 of the 3 then. Those go on level by level, 0 first.
+
+    The counts are a plan. Where merged entries pack worse than before, a merge adds one table more; where
+    keys were overwritten, fewer. So the half's end is decided by select() with the level's target, not by these.
+    """
+    assert len(counts) == LEVELS
+    assert incoming >= 0
+    sheds = []
+    arriving, arriving_early = incoming, 0
+    for level, count in enumerate(counts):
+        if level == LEVELS - 1:
+            sheds.append(Shed(0, 0))  # the last level has nowhere to go
+            break
+        shed = max(0, count + arriving - table_count_max_for_level(growth_factor, level))
+        # An odd level already has what its even neighbour passed on in the first half; an even level gets its
+        # share only in the second half, after its own turn.
+        present = count + (arriving_early if level % HALVES else 0)
+        in_half = min(shed, present)
+        sheds.append(Shed(in_half, shed - in_half))
+        arriving, arriving_early = shed, in_half
+    return sheds
+
+
+def pace(blocks_remaining: int, beats_remaining: int) -> int:
+    """Blocks to do in this beat, so that the work is spread evenly and done with the last beat.
+
+    The shares never rise and differ by at most one: (10, 4) = 3, then (7, 3) = 3, (4, 2) = 2, (2, 1) = 2.
+    """
+    assert blocks_remaining >= 0
+    assert beats_remaining >= 1
+    return -(-blocks_remaining // beats_remaining)
+
+
+__all__ = [
+    "DO_NOTHING",
+    "HALVES",
+    "Decision",
+    "DoNothing",
+    "MergeTables",
+    "MoveTable",
+    "Shed",
+    "levels_of_half",
+    "pace",
+    "select",
+    "select_flush",
+    "tables_to_shed",
+]

@@ -1,0 +1,248 @@
+"""The data file as a whole: superblock, WAL, grid and manifest log, and the checkpoint that ties them.
+
+Invariants:
+- the order of a checkpoint: blocks written, sync, superblock copies 0-2, sync, copies 3-5, sync, read
+  back; only then is space in the WAL and in the grid reused;
+- `superblock` is what the file durably holds; nothing it refers to changes before the next one is durable;
+- a file that is opened for reading is not written to: it has no free set and no Wal, and what its
+  trees append to the manifest log stays in memory.
+
+    open:        superblock -> free set (writer) -> manifest log -> tables -> WAL records -> attach_wal
+    checkpoint:  manifest log, free set -> sync 1 -> superblock (syncs 2 and 3) -> WAL and blocks reusable
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lsmcli.engine import superblock as superblock_zone
+from lsmcli.engine.block_cache import BlockCache
+from lsmcli.engine.block_chain import read_free_set, release_chain, write_free_set
+from lsmcli.engine.constants import GRID_OFFSET, MIB, WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL
+from lsmcli.engine.free_set import FreeSet
+from lsmcli.engine.grid import Grid
+from lsmcli.engine.manifest_log import ManifestLog
+from lsmcli.engine.schema import BlockKind, BlockReference, ChainReference, ScopeState, Superblock
+from lsmcli.engine.storage import Storage
+from lsmcli.engine.table_info import TableInfo
+from lsmcli.engine.wal import Wal, WalPosition
+from lsmcli.engine.wal_recovery import Recovery, recover
+
+
+class CheckpointFields(NamedTuple):
+    """What the forest adds to a superblock."""
+
+    start: WalPosition  # every op before it is in tables
+    scope_state: ScopeState
+    scope_snapshot: int
+    scope_change_count: int
+    scope_began_s: int
+    bytes_put: int
+
+
+class DataFile:
+    """One open file. `wal` is set by attach_wal(), and only in a writer."""
+
+    def __init__(self, storage: Storage, *, cache_size: int, writable: bool) -> None:
+        """Reads the superblock; a writer repairs its copies and reads the free set.
+
+        Raises FormatError, NewerFormatError, DamageError, FileError.
+        """
+        read = superblock_zone.read(storage)
+        self.storage = storage
+        self.writable = writable
+        self.superblock: Superblock = read.superblock
+        self.superblock_checksum: bytes = read.checksum
+        if writable and read.slots_to_repair:
+            superblock_zone.repair(storage, read)
+        sb = self.superblock
+        self.grid = Grid(
+            storage,
+            uuid=sb.uuid,
+            block_size=sb.block_size,
+            block_count=sb.block_count,
+            cache=BlockCache(cache_size),
+            free_set=None,
+        )
+        if writable:
+            self.grid.attach_free_set(self.free_set_open())
+        self.manifest_log = ManifestLog(self.grid)
+        self._wal: Wal | None = None
+        self._bytes_written_base = 0
+
+    @property
+    def wal(self) -> Wal:
+        assert self._wal is not None
+        return self._wal
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes written to the file since its creation."""
+        if self._wal is None:
+            return self._bytes_written_base
+        return self._bytes_written_base + self.grid.bytes_written + self._wal.appended
+
+    def superblock_moved(self) -> bool:
+        """Whether a writer has made a newer superblock since this one was read."""
+        return superblock_zone.read(self.storage).checksum != self.superblock_checksum
+
+    def free_set_reference(self) -> ChainReference:
+        """The chain that holds the free set; address 0: every block is free."""
+        sb = self.superblock
+        return ChainReference(
+            sb.free_set_address,
+            sb.free_set_address_twin,
+            sb.free_set_checksum,
+            sb.free_set_size,
+            sb.free_set_block_count,
+            0,
+            sb.op_checkpoint,
+        )
+
+    def free_set_open(self) -> FreeSet:
+        """The free set as of the checkpoint. Raises DamageError."""
+        return read_free_set(self.grid, self.free_set_reference())
+
+    def tables(self) -> Iterator[TableInfo]:
+        """Every live table of the manifest log, in any order. Raises DamageError."""
+        sb = self.superblock
+        newest = BlockReference(sb.manifest_address, sb.manifest_address_twin, sb.manifest_checksum)
+        for event, key_min, key_max in self.manifest_log.open(newest, sb.manifest_block_count):
+            yield TableInfo.from_event(event, key_min, key_max)
+
+    def recovery(self) -> Recovery:
+        """The WAL behind the checkpoint, to be iterated."""
+        sb = self.superblock
+        start = WalPosition(sb.op_checkpoint, sb.wal_position, sb.wal_chain, 0)
+        return recover(
+            self.storage,
+            uuid=sb.uuid,
+            offset=sb.wal_offset,
+            size=sb.wal_size,
+            start=start,
+            op_synced=sb.op_synced,
+        )
+
+    def follow(self, recovery: Recovery) -> None:
+        """In a reader: takes note of what the recovered log adds."""
+        live_size = recovery.tail.appended - recovery.start.appended
+        self._bytes_written_base = self.superblock.bytes_written + live_size
+
+    def attach_wal(self, recovery: Recovery) -> None:
+        """Goes on writing where the recovered log ends. After an unclean end the log is written again
+        and synced first: a failed sync of a dead process may have left pages that only look stored.
+        Bad copies of blocks that were met so far are repaired from their twins."""
+        sb = self.superblock
+        self._wal = Wal(
+            self.storage,
+            sb.uuid,
+            sb.wal_offset,
+            sb.wal_size,
+            recovery.start,
+            recovery.tail,
+            recovery.op_synced,
+        )
+        self._bytes_written_base = sb.bytes_written - self.grid.bytes_written - recovery.start.appended
+        if recovery.dropped:
+            self._wal.seal(recovery.dropped_digest)
+        repaired = self.grid.repair()
+        if not recovery.closed_cleanly:
+            self._write_again(recovery.start, recovery.tail)
+        if repaired or not recovery.closed_cleanly:
+            self._wal.sync()
+
+    def _write_again(self, start: WalPosition, tail: WalPosition) -> None:
+        """Writes the live bytes of the ring over themselves."""
+        sb = self.superblock
+        if start.appended == tail.appended:
+            return
+        parts = [(start.position, tail.position)]
+        if tail.position <= start.position:
+            parts = [(start.position, sb.wal_size), (0, tail.position)]
+        for begin, end in parts:
+            for position in range(begin, end, MIB):
+                size = min(MIB, end - position)
+                self.storage.write(sb.wal_offset + position, self.storage.read(sb.wal_offset + position, size))
+
+    def checkpoint(self, fields: CheckpointFields, *, graduate: bool, keep_free: bool) -> None:
+        """Makes everything that was written so far durable, as of fields.start.
+
+        graduate: blocks released before the last checkpoint may be reused (no reader in this process
+        looks at an older state). keep_free: free blocks at the end of the file stay in it.
+        Raises NoSpaceError before anything was changed, OutcomeUnknownError when a write or sync fails.
+        """
+        old = self.superblock
+        manifest, manifest_block_count = self.manifest_log.checkpoint()
+        if old.free_set_address:
+            release_chain(self.grid, self.free_set_reference(), BlockKind.FREE_SET)
+            # Released once, whatever fails below.
+            self.superblock = old = old._replace(free_set_address=0)
+        keep = self.grid.block_count if keep_free else 0
+        free_set = write_free_set(self.grid, op=self.wal.op, keep=keep)
+        self.wal.sync()  # sync 1: blocks and log
+        new = old._replace(
+            sequence=old.sequence + 1,
+            parent=self.superblock_checksum,
+            op_checkpoint=fields.start.op,
+            op_synced=self.wal.op,
+            wal_offset=self.wal.offset,
+            wal_size=self.wal.size,
+            wal_position=fields.start.position,
+            wal_chain=fields.start.chain,
+            manifest_address=manifest.address,
+            manifest_address_twin=manifest.address_twin,
+            manifest_checksum=manifest.checksum,
+            manifest_block_count=manifest_block_count,
+            free_set_address=free_set.address,
+            free_set_address_twin=free_set.address_twin,
+            free_set_checksum=free_set.checksum,
+            free_set_size=free_set.size,
+            free_set_block_count=free_set.block_count,
+            block_count=self.grid.block_count,
+            storage_size=self.grid.offset(self.grid.block_count + 1),
+            scope_state=fields.scope_state,
+            scope_snapshot=fields.scope_snapshot,
+            scope_change_count=fields.scope_change_count,
+            scope_began_s=fields.scope_began_s,
+            bytes_put=fields.bytes_put,
+            bytes_written=self.bytes_written - (self.wal.appended - fields.start.appended),
+        )
+        self.superblock_checksum = superblock_zone.write(self.storage, new)
+        self.superblock = new
+        self.wal.release(fields.start)
+        free_set_now = self.grid.free_set
+        assert free_set_now is not None
+        free_set_now.checkpoint_durable(graduate=graduate)
+        if graduate and not keep_free:
+            free_set_now.checkpoint_durable(graduate=True)  # closing: nobody falls back to the old state
+
+    def wal_relocate(self, size: int) -> WalPosition:
+        """Copies the live log into a ring of at least `size` bytes in the grid, or into the initial zone when
+        `size` is WAL_SIZE_INITIAL, and gives the old ring back. The caller checkpoints at once, with
+        the start that is returned. Raises NoSpaceError, with nothing changed."""
+        old_offset, old_size = self.wal.offset, self.wal.size
+        appended = self.wal.appended
+        if size <= WAL_SIZE_INITIAL:
+            start = self.wal.relocate(WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL)
+        else:
+            block_count = -(-size // self.grid.block_size)
+            address = self.grid.acquire_extent(block_count)
+            start = self.wal.relocate(self.grid.offset(address), block_count * self.grid.block_size)
+        # The new ring counts from 0 again, and the copy was written beside what had been before.
+        self._bytes_written_base += appended
+        self.grid.release_all(list(self._ring_addresses(old_offset, old_size)))
+        return start
+
+    def _ring_addresses(self, offset: int, size: int) -> range:
+        """The grid blocks that a ring takes up; none when it is the initial one."""
+        if offset < GRID_OFFSET:
+            return range(0)
+        first = (offset - GRID_OFFSET) // self.grid.block_size + 1
+        return range(first, first + size // self.grid.block_size)
+
+    def ring_addresses(self) -> range:
+        """The grid blocks that the WAL of the superblock takes up."""
+        return self._ring_addresses(self.superblock.wal_offset, self.superblock.wal_size)
+
+    def shrink(self) -> None:
+        """Gives the free end of the file back; only right after a checkpoint with keep_free=False."""
+        self.grid.shrink_finish()

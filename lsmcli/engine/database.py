@@ -1,0 +1,466 @@
+"""A database: one data file, opened for reading or for writing, with the interface for programs.
+
+Invariants:
+- one writer at a time, by a lock of the operating system; readers take no lock and write nothing;
+- one lock of the process guards the forest: every method takes it, an iterator once for each chunk;
+- a reader answers from one committed state; when a writer has reused what it reads, it opens the newest
+  state and asks again, but never mixes two states in one answer;
+- after an error that leaves memory and file apart (a failed write, an interrupt in the middle of one)
+  every later call raises OutcomeUnknownError: reopening tells what was stored.
+"""
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+from lsmcli.engine import composite_key, full_compaction
+from lsmcli.engine import superblock as superblock_zone
+from lsmcli.engine.block_chain import read_chain
+from lsmcli.engine.columns import Columns
+from lsmcli.engine.constants import (
+    READER_RETRIES_MAX,
+    TREE_ID_CATALOG,
+    TREE_ID_MAIN,
+    TREE_ID_MAX,
+    TREE_NAME_MAIN,
+    TREE_NAME_SIZE_MAX,
+    WAL_REPLAY_SIZE_MAX,
+    value_inline_max_for,
+)
+from lsmcli.engine.data_file import DataFile
+from lsmcli.engine.errors import (
+    ClosedError,
+    DamageError,
+    LimitError,
+    LsmError,
+    ReadOnlyError,
+    SnapshotTooOldError,
+    TreeError,
+)
+from lsmcli.engine.forest import Entry, Forest
+from lsmcli.engine.guard import BoundScope, Guard
+from lsmcli.engine.keyspace import Keyspace
+from lsmcli.engine.scan_steps import ScanSteps
+from lsmcli.engine.schema import (
+    CHAIN_REFERENCE,
+    WAL_ENTRY,
+    BlockKind,
+    ChainReference,
+    ScopeState,
+)
+from lsmcli.engine.scope import ScopeStatus
+from lsmcli.engine.statistics import forest_stats, tree_levels
+from lsmcli.engine.storage import FileStorage
+from lsmcli.engine.tree import Tree
+from lsmcli.engine.wal_entry import encode_entries
+
+T = TypeVar("T")
+
+SyncMode = Literal["normal", "commit"]
+
+_CATALOG_FIELD_TREE: Final = b"tree"
+_CATALOG_KEY_NEXT_ID: Final = composite_key.encode(b"next tree id", b"")
+_TREE_ID_FIRST: Final = TREE_ID_MAIN + 1
+_TREE_ID_SIZE: Final = 2
+
+# Handles of this process, to be cut off in a forked child, which shares the file and its lock.
+_OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
+
+
+class CompactResult(NamedTuple):
+    """What compact() did, in bytes of the file."""
+
+    bytes_read: int
+    bytes_written: int
+    bytes_freed: int
+
+
+class Database(Keyspace):
+    """The main tree as a mapping, and everything that concerns the file as a whole. Use open_database().
+
+    A context manager: close() at the end of the `with` block.
+    """
+
+    def __init__(
+        self,
+        storage: FileStorage,
+        *,
+        writable: bool,
+        memory_size: int,
+        cache_size: int,
+        sync: SyncMode,
+        committed: bool,
+    ) -> None:
+        super().__init__(self, TREE_ID_MAIN)
+        self.path = storage.name
+        self.read_only = not writable
+        self._storage = storage
+        self._memory_size = memory_size
+        self._cache_size = cache_size
+        self._sync_each = sync == "commit"
+        self._committed = committed
+        self.lock = threading.RLock()
+        self.unusable: LsmError | None = None
+        self.abandoned: deque[ScanSteps] = deque()
+        self._trees_known: dict[str, int] | None = None
+        self.forest = self.forest_open()
+        self.block_size = self.forest.file.grid.block_size
+        self._value_inline_max = value_inline_max_for(self.block_size)
+        if writable:
+            superblock_zone.require_writable(self.forest.file.superblock, self.path)
+            self._drop_orphans()
+        _OPEN.add(self)
+
+    # Opening and closing.
+
+    def forest_open(self) -> Forest:
+        """Reads the file anew. A reader makes sure that no writer went on meanwhile, or tries again."""
+        for _ in range(1 if not self.read_only else READER_RETRIES_MAX):
+            file = DataFile(self._storage, cache_size=self._cache_size, writable=not self.read_only)
+            forest = Forest(file, memory_size=self._memory_size, pid=os.getpid(), clock_s=time.time)
+            if not self.read_only:
+                forest.open(committed=False)
+                return forest
+            try:
+                forest.open(committed=self._committed)
+            except DamageError:
+                if not file.superblock_moved():
+                    raise
+                continue
+            # The log may have been reused while it was read: then what was read lacks its end.
+            if not file.superblock_moved():
+                return forest
+        raise self.too_old()
+
+    def too_old(self) -> SnapshotTooOldError:
+        return SnapshotTooOldError(f"{self.path}: a writer goes on faster than this can be read; try again")
+
+    def refresh(self) -> None:
+        """In a reading handle: goes to the newest committed state. A writing handle always is there."""
+        with self.lock:
+            self.usable()
+            if self.read_only:
+                self.forest = self.forest_open()
+                self._trees_known = None
+
+    def close(self) -> None:
+        """Syncs and closes. A bound scope that is open is discarded, a durable one stays open. Safe to call twice."""
+        with self.lock:
+            if isinstance(self.unusable, ClosedError):
+                return
+            unusable, self.unusable = self.unusable, ClosedError(f"{self.path} is closed; open it again")
+            _OPEN.discard(self)
+            try:
+                if unusable is None:
+                    self.forest.close(replay_size_max=WAL_REPLAY_SIZE_MAX)
+            finally:
+                self._storage.close()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<lsmcli.Database {self.path!r}{' read-only' if self.read_only else ''}>"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def usable(self) -> Forest:
+        if self.unusable is not None:
+            raise self.unusable
+        while self.abandoned:
+            self.abandoned.pop().close()
+        return self.forest
+
+    def _writer(self) -> Forest:
+        forest = self.usable()
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} is open for reading only; open it for writing")
+        return forest
+
+    def _after_fork(self) -> None:
+        """In a forked child: the file and its lock belong to the parent."""
+        self.lock = threading.RLock()
+        self.unusable = ClosedError(f"{self.path} was opened before a fork; open it again in the child")
+
+    # What keyspaces ask.
+
+    def read(self, tree_id: int, question: Callable[[Tree], T]) -> T:
+        """Asks a tree; a reader whose state was overtaken asks the newest one. Raises DamageError."""
+        with self.lock:
+            forest = self.usable()
+            self._tree_required(tree_id)
+            for _ in range(READER_RETRIES_MAX):
+                try:
+                    return question(forest.tree(tree_id))
+                except DamageError:
+                    if not (self.read_only and forest.file.superblock_moved()):
+                        raise
+                self.forest = forest = self.forest_open()
+            raise self.too_old()
+
+    def load(self, packed: bytes) -> bytes:
+        """The bytes of an out-of-line value, from its packed reference."""
+        with self.lock:
+            forest = self.usable()
+            try:
+                return read_chain(forest.file.grid, CHAIN_REFERENCE.unpack(packed), BlockKind.LARGE)
+            except DamageError:
+                if self.read_only and forest.file.superblock_moved():
+                    raise self.too_old() from None
+                raise
+
+    def apply(self, entries: list[Any]) -> None:
+        """One atomic op of checked entries (tree id, key, value or None), synced in mode "commit"."""
+        if not entries:
+            return
+        with self.lock:
+            forest = self._writer()
+            for tree_id in {tree_id for tree_id, _, _ in entries}:
+                self._tree_required(tree_id)
+            inline_max = self._value_inline_max
+            if all(value is None or len(value) <= inline_max for _, _, value in entries):
+                body = encode_entries(entries)
+                with Guard(self):
+                    forest.prepare(len(body))
+                    forest.write(entries, body)
+            else:
+                self._write_large(forest, entries)
+            if self._sync_each:
+                forest.sync()
+
+    def _write_large(self, forest: Forest, entries: list[Any]) -> None:
+        """apply() with values that are stored out of line: their blocks first, then the op that refers to them."""
+        inline_max = self._value_inline_max
+        chains: list[ChainReference] = []
+        with Guard(self):
+            sizes = (len(key) + min(len(value or b""), inline_max) + WAL_ENTRY.size for _, key, value in entries)
+            forest.prepare(sum(sizes) + CHAIN_REFERENCE.size * len(entries))
+            stored: list[Entry] = []
+            try:
+                for tree_id, key, value in entries:
+                    if value is not None and len(value) > inline_max:
+                        chains.append(forest.write_large(tree_id, value))
+                        stored.append((tree_id, key, chains[-1]))
+                    else:
+                        stored.append((tree_id, key, value))
+            except LsmError:
+                forest.abandon_large(chains)
+                raise
+            forest.write(stored, encode_entries(stored))
+
+    def delete_existing(self, tree_id: int, key: bytes) -> bool:
+        """Removes a key if it is there, and tells whether it was."""
+        with self.lock:
+            if self.read(tree_id, lambda tree: tree.get(key)) is None:
+                return False
+            self.apply([(tree_id, key, None)])
+            return True
+
+    def scan_columns(
+        self, tree_id: int, start: bytes | None, end: bytes | None, *, reverse: bool, entries_first: int
+    ) -> Iterator[Columns]:
+        """The entries of a range as columns, chunk by chunk: the state of this moment. See Keyspace.scan."""
+        with self.lock:
+            self.usable()
+            self._tree_required(tree_id)
+            return ScanSteps(self, tree_id, start, end, reverse=reverse, entries_first=entries_first)
+
+    # Durability.
+
+    def sync(self) -> None:
+        """Makes every op so far survive a power failure. Raises OutcomeUnknownError."""
+        with self.lock:
+            self._writer().sync()
+
+    def checkpoint(self) -> None:
+        """Brings all entries in memory into tables and makes that durable, so that the next open is quick."""
+        with self.lock, Guard(self):
+            forest = self._writer()
+            forest.flush()
+            forest.checkpoint()
+
+    def compact(self) -> CompactResult:
+        """Merges every tree down to one level, drops what deleted entries still take up, and shrinks the file."""
+        with self.lock, Guard(self):
+            forest = self._writer()
+            grid = forest.file.grid
+            size, read, written = self._storage.size(), grid.bytes_read, forest.file.bytes_written
+            full_compaction.compact(forest)
+            return CompactResult(
+                grid.bytes_read - read,
+                forest.file.bytes_written - written,
+                max(0, size - self._storage.size()),
+            )
+
+    # Scopes.
+
+    def scope(self) -> "BoundScope":
+        """A context manager: what changes in its `with` block is kept, or undone after an exception.
+
+        Bound to this process: if that dies in between, the next open undoes it. ScopeError when one is open.
+        """
+        return BoundScope(self)
+
+    def scope_begin(self) -> None:
+        """Begins a durable scope: it stays open, across processes, until it is persisted or discarded."""
+        self.scope_begin_as(ScopeState.DURABLE)
+
+    def scope_begin_as(self, state: ScopeState) -> None:
+        with self.lock, Guard(self):
+            forest = self._writer()
+            forest.scope_begin(state)
+            self._after_scope(forest)
+
+    def scope_persist(self) -> None:
+        """Keeps every change since the scope began. ScopeError when none is open."""
+        with self.lock, Guard(self):
+            forest = self._writer()
+            forest.scope_persist()
+            self._after_scope(forest)
+            self._drop_orphans()
+
+    def scope_discard(self) -> None:
+        """Undoes every change since the scope began. ScopeError when none is open."""
+        with self.lock, Guard(self):
+            forest = self._writer()
+            forest.scope_discard()
+            self._after_scope(forest)
+
+    def _after_scope(self, forest: Forest) -> None:
+        self._trees_known = None
+        if self._sync_each:
+            forest.sync()
+
+    def scope_status(self) -> ScopeStatus | None:
+        """The open scope, or None."""
+        with self.lock:
+            scope = self.usable().scope
+            return None if scope is None else scope.status()
+
+    # Trees.
+
+    def tree(self, name: str) -> Keyspace:
+        """The tree of this name, with the same interface. TreeError when there is none."""
+        with self.lock:
+            return self if name == TREE_NAME_MAIN else Keyspace(self, self.tree_id(name))
+
+    def tree_id(self, name: str) -> int:
+        """The id of the tree of this name, as blocks and tables carry it. TreeError when there is none."""
+        with self.lock:
+            self.usable()
+            tree_id = TREE_ID_MAIN if name == TREE_NAME_MAIN else self._catalog().get(name)
+            if tree_id is None:
+                raise TreeError(f"there is no tree {name!r} in {self.path}; create it first")
+            return tree_id
+
+    def trees(self) -> list[str]:
+        """The names of all trees, "main" first, the others in order."""
+        with self.lock:
+            self.usable()
+            return [TREE_NAME_MAIN, *sorted(self._catalog())]
+
+    def create_tree(self, name: str) -> Keyspace:
+        """A new, empty tree. TreeError when the name is taken, LimitError when it cannot be a name."""
+        encoded = name.encode(errors="surrogateescape")
+        if not 1 <= len(encoded) <= TREE_NAME_SIZE_MAX:
+            raise LimitError(f"a tree's name has 1 to {TREE_NAME_SIZE_MAX} bytes, not {len(encoded)}")
+        with self.lock:
+            forest = self._writer()
+            if name == TREE_NAME_MAIN or name in self._catalog():
+                raise TreeError(f"there is a tree {name!r} in {self.path} already; choose another name")
+            next_id = forest.tree(TREE_ID_CATALOG).get(_CATALOG_KEY_NEXT_ID)
+            tree_id = _TREE_ID_FIRST if next_id is None else int.from_bytes(next_id, "little")
+            if tree_id > TREE_ID_MAX:
+                raise LimitError(f"{self.path} has had {TREE_ID_MAX} trees; no more can be created in it")
+            self.apply(
+                [
+                    (TREE_ID_CATALOG, _catalog_key(name), tree_id.to_bytes(_TREE_ID_SIZE, "little")),
+                    (TREE_ID_CATALOG, _CATALOG_KEY_NEXT_ID, (tree_id + 1).to_bytes(_TREE_ID_SIZE + 1, "little")),
+                ]
+            )
+            self._trees_known = None
+            return Keyspace(self, tree_id)
+
+    def drop_tree(self, name: str) -> None:
+        """Removes a tree with all its entries. TreeError when there is none, and for "main"."""
+        with self.lock:
+            self._writer()
+            if name == TREE_NAME_MAIN:
+                raise TreeError("the main tree cannot be dropped; delete its entries instead")
+            if name not in self._catalog():
+                raise TreeError(f"there is no tree {name!r} in {self.path}")
+            self.apply([(TREE_ID_CATALOG, _catalog_key(name), None)])
+            self._trees_known = None
+            with Guard(self):
+                self._drop_orphans()
+
+    def _catalog(self) -> dict[str, int]:
+        """Names and ids of all trees but the main one."""
+        if self._trees_known is None:
+            start = composite_key.encode(_CATALOG_FIELD_TREE, b"")
+            trees: dict[str, int] = {}
+            for columns in self.scan_columns(TREE_ID_CATALOG, start, None, reverse=False, entries_first=64):
+                for key, value in zip(columns.keys, columns.values, strict=True):
+                    field, name = composite_key.decode(key)
+                    if field == _CATALOG_FIELD_TREE:
+                        trees[name.decode(errors="surrogateescape")] = int.from_bytes(value, "little")
+            self._trees_known = trees
+        return self._trees_known
+
+    def _tree_required(self, tree_id: int) -> None:
+        """TreeError when the tree of a handle was dropped since."""
+        if tree_id > TREE_ID_MAIN and tree_id not in self._catalog().values():
+            raise TreeError(f"this tree of {self.path} was dropped; open it again by name")
+
+    def _drop_orphans(self) -> None:
+        """Lets go of trees that the catalog no longer has; in a scope in memory only once it is persisted."""
+        forest = self.forest
+        if forest.scope is not None and not forest.scope.spilled:
+            return
+        others = [tree for tree_id, tree in forest.trees.items() if tree_id > TREE_ID_MAIN and not tree.empty]
+        if others:
+            known = set(self._catalog().values())
+            for tree in others:
+                if tree.config.id not in known:
+                    forest.drop_tree(tree)
+
+    # Looking inside.
+
+    def levels(self) -> list[dict[str, Any]]:
+        """For each tree: its levels, its memory tables, and where the bar stands. For people and programs."""
+        with self.lock:
+            forest = self.usable()
+            names = {tree_id: name for name, tree_id in self._catalog().items()} | {TREE_ID_MAIN: TREE_NAME_MAIN}
+            return [tree_levels(forest, forest.tree(tree_id), names[tree_id]) for tree_id in sorted(names)]
+
+    def stats(self) -> dict[str, Any]:
+        """Counters and sizes of the file and of this handle: a flat mapping of names to numbers and texts."""
+        with self.lock:
+            forest = self.usable()
+            return forest_stats(forest, tree_count=1 + len(self._catalog())) | {"path": self.path}
+
+
+def _catalog_key(name: str) -> bytes:
+    return composite_key.encode(_CATALOG_FIELD_TREE, name.encode(errors="surrogateescape"))
+
+
+def _cut_off_in_child() -> None:
+    for database in list(_OPEN):
+        database._after_fork()
+
+
+os.register_at_fork(after_in_child=_cut_off_in_child)

@@ -1,0 +1,505 @@
+"""The trees of one data file: ops, scopes, bars, checkpoints.
+
+Invariants:
+- an op is in the WAL before it is in a memory table; replaying the WAL behind the checkpoint gives the
+  same trees again;
+- all trees share the bar: it is full when the entries put since its start weigh memory_size;
+- a scope that fits in memory never spans the end of a bar: there it is spilled;
+- an out-of-line value is released only when its op is at or below the checkpoint's op, so that a
+  replay never finds its blocks in other use;
+- a table is released only when no pinned snapshot can see it.
+
+The end of a bar:
+
+    bar.complete()      compaction that is due; the immutable tables are flushed to level 0
+    swap                mutable tables become immutable, or are absorbed
+    checkpoint          everything before the oldest entry in memory leaves the WAL
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from lsmcli.engine import wal_ring
+from lsmcli.engine.bar import Bar
+from lsmcli.engine.block_chain import release_chain, write_chain
+from lsmcli.engine.compaction import CompactionContext, large_references
+from lsmcli.engine.compaction_plan import half_bar, settle
+from lsmcli.engine.constants import (
+    ENTRY_WEIGHT,
+    MIB,
+    SNAPSHOT_LATEST,
+    TREE_ID_CATALOG,
+    TREE_ID_MAIN,
+    TREE_NAME_MAIN,
+    WAL_OFFSET_INITIAL,
+    WAL_SIZE_INITIAL,
+)
+from lsmcli.engine.data_file import CheckpointFields, DataFile
+from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, ScopeError
+from lsmcli.engine.large_values import LargeValues
+from lsmcli.engine.manifest import Manifest
+from lsmcli.engine.replay import replay_record
+from lsmcli.engine.schema import (
+    WAL_SCOPE_BEGIN,
+    BlockKind,
+    ChainReference,
+    ScopeState,
+    WalRecordKind,
+    WalScopeBegin,
+)
+from lsmcli.engine.scope import Mark, Scope
+from lsmcli.engine.tree import Tree, TreeConfig, Value
+from lsmcli.engine.wal import WalPosition
+
+Entry = tuple[int, bytes, Value]  # tree id, key, value as stored
+
+# Immutable tables that weigh less than this share of a bar are absorbed once, not flushed.
+_ABSORB_SHARE: Final = 8
+
+# Between two jobs a checkpoint is made when this much space waits for it, so that the file stays small.
+_RELEASED_SIZE_MAX: Final = 32 * MIB
+
+
+class Forest:
+    """All trees of an open file. Not safe for several threads by itself; the database locks.
+
+    pid and clock_s are what a scope's begin record tells of its owner.
+    """
+
+    def __init__(self, file: DataFile, *, memory_size: int, pid: int, clock_s: Callable[[], float]) -> None:
+        self.file = file
+        self.memory_size = memory_size
+        self.trees: dict[int, Tree] = {}
+        self.scope: Scope | None = None
+        self.op = file.superblock.op_checkpoint
+        self.bytes_put = file.superblock.bytes_put
+        self.bytes_read_by_compaction = 0
+        self.scans_open = 0
+        self.large_values = LargeValues(file.grid, file.manifest_log)
+        self.bar = self._bar_new(1)
+        self._pid = pid
+        self._clock_s = clock_s
+        self._contexts: dict[int, CompactionContext] = {}
+        self.marks: dict[int, Mark] = {}  # by number of the bar
+        self.compaction_error: LsmError | None = None
+        self._flush_all = False
+        self._quarantine_size = 0  # bytes that waited for the next but one checkpoint, at the last one
+
+    # Opening and closing.
+
+    def open(self, *, committed: bool) -> None:
+        """Reads the manifest and replays the WAL. In a writer a bound scope whose process died is discarded;
+        a reader leaves out what is in such a scope and, with committed=True, in a durable one.
+
+        Raises DamageError.
+        """
+        sb = self.file.superblock
+        for info in self.file.tables():
+            if info.block_count == 0:
+                self.large_values.open_kept(info)
+            else:
+                self.tree(info.tree_id).open_table(info)
+        for tree in self.trees.values():
+            tree.open_complete()
+        if sb.scope_state != ScopeState.NONE:
+            self.scope = Scope.spilled_from(sb)
+        recovery = self.file.recovery()
+        self.marks[1] = Mark(recovery.start, self.bytes_put, self.scope.changes if self.scope else 0)
+        before = recovery.start
+        for header, body, after in recovery.records():
+            replay_record(self, header, body, before, after)
+            before = after
+        self.op = recovery.tail.op
+        if self.file.writable:
+            self.file.attach_wal(recovery)
+            if self.scope is not None and self.scope.state is ScopeState.BOUND:
+                self.scope_discard()
+            return
+        self.file.follow(recovery)
+        if self.scope is not None and (committed or self.scope.state is ScopeState.BOUND):
+            self.scope_undo()
+
+    def close(self, *, replay_size_max: int) -> None:
+        """Syncs, and flushes when the next open would have more than replay_size_max bytes to replay."""
+        if not self.file.writable:
+            return
+        wal = self.file.wal
+        if self.scope is not None and self.scope.state is ScopeState.BOUND:
+            self.scope_discard()
+        if wal.live_size > replay_size_max or wal.offset != WAL_OFFSET_INITIAL:
+            try:
+                self.flush()
+                if wal.offset != WAL_OFFSET_INITIAL:
+                    wal_ring.resize(self, WAL_SIZE_INITIAL)
+                self.truncate()
+                return
+            except (NoSpaceError, DamageError):
+                pass  # nothing is lost: all of it is in the WAL, and the next open goes on from there
+        self.bar.abandon()
+        self.sync()
+        wal.mark()
+
+    # Trees.
+
+    def tree(self, tree_id: int) -> Tree:
+        """The tree of this id, empty when it has no entries yet."""
+        tree = self.trees.get(tree_id)
+        if tree is None:
+            name = {TREE_ID_CATALOG: "catalog", TREE_ID_MAIN: TREE_NAME_MAIN}.get(tree_id, str(tree_id))
+            manifest = Manifest(tree_id, self.file.manifest_log, self.file.superblock.growth_factor)
+            tree = Tree(TreeConfig(tree_id, name), self.file.grid, manifest)
+            tree.open_commence()
+            if self.scope is not None and not self.scope.spilled:
+                tree.scope_open()
+            self.trees[tree_id] = tree
+            self._contexts[tree_id] = CompactionContext(
+                manifest,
+                self.file.grid,
+                snapshot_min=self._snapshot_min,
+                pinned=self._pinned,
+                drop_large=self._drop_large,
+            )
+        return tree
+
+    def drop_tree(self, tree: Tree) -> None:
+        """Lets go of all entries of a tree that the catalog no longer has. Kept for a pinned snapshot."""
+        assert self.scope is None or self.scope.spilled
+        self.bar.finish_jobs()
+        context = self._contexts[tree.config.id]
+        snapshot_min = self._snapshot_min()
+        tables = [info for level in tree.manifest.levels for info in level.tables]
+        chains = [chain for info in tables for chain in large_references(self.file.grid, info)]
+        context.tables_remove(tables, snapshot_min)
+        for chain in chains:
+            self._drop_large(tree.config.id, snapshot_min - 1, chain)
+        self.large_values.drop_all_of(tree.table_mutable)
+        self.large_values.drop_all_of(tree.table_immutable)
+        tree.reset()
+
+    # Writing.
+
+    def prepare(self, body_size: int) -> None:
+        """Before an op: does the compaction that is due and makes room in the WAL for a body of this size.
+
+        Raises NoSpaceError, LimitError; nothing of the op has happened then.
+        """
+        if self.bar.fill >= self.bar.fill_next:
+            self.advance()
+        if not self.file.wal.fits(body_size):
+            wal_ring.make_room(self, body_size)
+
+    def write(self, entries: list[Entry], body: bytes) -> int:
+        """One atomic op, its body encoded and prepared for; returns its number. It survives kill -9 from
+        here on, and a power failure after sync(). Raises OutcomeUnknownError when the write failed."""
+        self.op = self.file.wal.append_op(body, len(entries))
+        self.apply(entries)
+        return self.op
+
+    def apply(self, entries: list[Entry]) -> None:
+        """The effect of an op record: its entries go into the memory tables."""
+        trees = self.trees
+        size = 0
+        for tree_id, key, value in entries:
+            tree = trees.get(tree_id) or self.tree(tree_id)
+            if value is None:
+                tree.remove(key)
+                size += len(key)
+            else:
+                tree.put(key, value)
+                size += len(key) + (len(value) if type(value) is bytes else value.size)  # type: ignore[union-attr]
+        self.bytes_put += size
+        self.bar.fill += size + ENTRY_WEIGHT * len(entries)
+        if self.scope is not None:
+            self.scope.changes += len(entries)
+
+    def write_large(self, tree_id: int, value: bytes) -> ChainReference:
+        """Stores a value out of line, synced, for the op that comes next and is prepared for: no checkpoint may
+        come between, which would take its blocks for granted. Raises NoSpaceError."""
+        chain = write_chain(self.file.grid, BlockKind.LARGE, value, twins=False, tree_id=tree_id, op=self.op + 1)
+        self.file.storage.sync()
+        return chain
+
+    def abandon_large(self, chains: Iterable[ChainReference]) -> None:
+        """Gives back values of write_large() whose op did not happen."""
+        for chain in chains:
+            release_chain(self.file.grid, chain, BlockKind.LARGE)
+
+    def sync(self) -> None:
+        """Makes every op so far durable. OutcomeUnknownError when that fails."""
+        wal = self.file.wal
+        if wal.op_synced != wal.op:
+            self.file.storage.check_identity()
+            wal.sync()
+
+    # Bars and checkpoints.
+
+    def _bar_new(self, number: int) -> Bar:
+        return Bar(number, self.memory_size, half_start=self._half_start, beat_end=self._beat_end)
+
+    def jobs(self) -> list[tuple[Tree, CompactionContext]]:
+        """Every tree with what its compaction needs."""
+        return [(tree, self._contexts[tree_id]) for tree_id, tree in sorted(self.trees.items())]
+
+    def _half_start(self, half: int) -> tuple[Iterator[int], int]:
+        return half_bar(self.jobs(), half, flushes=self._flushes, job_end=self.job_end)
+
+    def _beat_end(self) -> None:
+        for tree in self.trees.values():
+            tree.compact()
+
+    def _flushes(self, tree: Tree) -> bool:
+        """Whether the immutable table is flushed in this bar. All trees do or none does: a replay then never
+        meets an op of one tree that is in its tables already. Little, and young, may wait to be absorbed."""
+        young = self._oldest_bar() >= self.bar.number - 1
+        weight = sum(each.table_immutable.weight for each in self.trees.values())
+        waits = young and not self._flush_all and weight < self.memory_size // _ABSORB_SHARE
+        return bool(tree.table_immutable.entries) and not waits
+
+    def job_end(self) -> None:
+        """Between two jobs: a checkpoint, when enough space waits for one."""
+        free_set = self.file.grid.free_set
+        assert free_set is not None
+        if free_set.count_released * self.file.grid.block_size > _RELEASED_SIZE_MAX + self._quarantine_size:
+            self.checkpoint()
+
+    def advance(self) -> None:
+        """Does the compaction that is due; ends the bar when it is full.
+
+        When a job meets a full disk or damage, writing goes on as long as memory and the WAL have room, and the
+        error is raised only then: a delete must be possible on a full disk.
+        """
+        bar = self.bar
+        try:
+            if not bar.full:
+                bar.advance()
+            elif self.scope is not None and not self.scope.spilled:
+                self._spill()
+            else:
+                self._bar_end()
+                self.checkpoint()
+            self.compaction_error = None
+        except (NoSpaceError, DamageError) as error:
+            self.compaction_error = error
+            bar.fill_next = bar.fill + max(1, self.memory_size // 32)
+
+    def _bar_end(self) -> None:
+        """Completes the bar, swaps the memory tables and begins the next one."""
+        self._bar_complete()
+        bar = self.bar
+        for tree in self.trees.values():
+            tree.assert_between_bars()
+            tree.swap_mutable_and_immutable(bar.number)
+        self.bar = self._bar_new(bar.number + 1)
+        scope_changes = self.scope.changes if self.scope else 0
+        self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, scope_changes)
+
+    def flush(self) -> None:
+        """Brings all entries in memory into tables. An open scope that was in memory is spilled."""
+        if self.scope is not None and not self.scope.spilled:
+            self._spill()
+        self._flush_all = True
+        try:
+            while any(tree.table_mutable.entries or tree.table_immutable.entries for tree in self.trees.values()):
+                self._bar_end()
+        finally:
+            self._flush_all = False
+
+    def checkpoint(self, *, keep_free: bool = True) -> None:
+        """Makes the present state durable, and space that it does not need reusable.
+
+        What is in memory stays in the WAL. Raises NoSpaceError, OutcomeUnknownError.
+        """
+        mark = self._start_mark()
+        for tree in self.trees.values():
+            self.large_values.drop_from(tree.table_mutable)
+            self.large_values.drop_from(tree.table_immutable)
+        self.large_values.release(mark.wal.op)
+        scope = self.scope
+        spilled = scope is not None and scope.spilled
+        fields = CheckpointFields(
+            start=mark.wal,
+            scope_state=scope.state if scope is not None and spilled else ScopeState.NONE,
+            scope_snapshot=scope.op_begin if scope is not None and spilled else 0,
+            scope_change_count=mark.scope_changes if spilled else 0,
+            scope_began_s=scope.began_s if scope is not None and spilled else 0,
+            bytes_put=mark.bytes_put,
+        )
+        self.file.storage.check_identity()
+        self.file.checkpoint(fields, graduate=not self.scans_open, keep_free=keep_free)
+        free_set = self.file.grid.free_set
+        assert free_set is not None
+        self._quarantine_size = free_set.count_released * self.file.grid.block_size
+        for number in [number for number in self.marks if number < self._oldest_bar()]:
+            del self.marks[number]
+
+    def truncate(self) -> None:
+        """Checkpoints until everything released is free, and cuts the free end off the file."""
+        self.checkpoint(keep_free=False)
+        self.checkpoint(keep_free=False)
+        if not self.scans_open:
+            self.file.shrink()
+
+    def _oldest_bar(self) -> int:
+        """The bar in which the oldest entry in memory was put."""
+        bars = [tree.immutable_bar for tree in self.trees.values() if tree.table_immutable.entries]
+        return min([*bars, self.bar.number])
+
+    def _start_mark(self) -> Mark:
+        """Where a replay has to begin."""
+        scope = self.scope
+        if any(tree.table_mutable.entries or tree.table_immutable.entries for tree in self.trees.values()):
+            return self.marks[self._oldest_bar()]
+        if scope is not None and not scope.spilled:
+            return self.marks[self.bar.number]
+        return Mark(self.file.wal.tail, self.bytes_put, scope.changes if scope else 0)
+
+    # Scopes.
+
+    def scope_begin(self, state: ScopeState) -> None:
+        """Begins a scope. ScopeError when one is open."""
+        if self.scope is not None:
+            raise ScopeError("a scope is open already; persist or discard it first")
+        began_s = int(self._clock_s())
+        body = WAL_SCOPE_BEGIN.pack(WalScopeBegin(state, 0, 0, self._pid, began_s))
+        before = self.file.wal.tail
+        self._append(WalRecordKind.SCOPE_BEGIN, body)
+        self.scope_opened(state, self.op, began_s, before, self.file.wal.tail)
+
+    def scope_opened(self, state: ScopeState, op: int, began_s: int, before: WalPosition, after: WalPosition) -> None:
+        """The effect of a begin record, the one between the two positions."""
+        self.scope = Scope(state, op, began_s, before=before, after=after, spilled=False, bytes_put=self.bytes_put)
+        for tree in self.trees.values():
+            tree.scope_open()
+
+    def scope_persist(self) -> None:
+        """Keeps what changed since scope_begin(). ScopeError when no scope is open."""
+        scope = self._scope_required()
+        self._append(WalRecordKind.SCOPE_PERSIST)
+        self.scope_keep()
+        if scope.spilled:
+            self.checkpoint()
+
+    def scope_discard(self) -> None:
+        """Undoes what changed since scope_begin(). ScopeError when no scope is open."""
+        scope = self._scope_required()
+        self._append(WalRecordKind.SCOPE_DISCARD)
+        if scope.spilled:
+            self.bar.abandon()
+        self.scope_undo()
+        if scope.spilled:
+            self.bar = self._bar_new(self.bar.number + 1)
+            self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, 0)
+            self.checkpoint()
+
+    def _scope_required(self) -> Scope:
+        if self.scope is None:
+            raise ScopeError("no scope is open; begin one first")
+        return self.scope
+
+    def _append(self, kind: WalRecordKind, body: bytes = b"") -> None:
+        if not self.file.wal.fits(len(body)):
+            wal_ring.make_room(self, len(body))
+        self.op = self.file.wal.append(kind, body)
+
+    def scope_keep(self) -> None:
+        """The effect of a persist record."""
+        scope, self.scope = self._scope_required(), None
+        if not scope.spilled:
+            for tree in self.trees.values():
+                tree.scope_close("persist")
+            return
+        for tree_id, tree in self.trees.items():
+            kept = [info for info in tree.manifest.tables() if info.snapshot_max != SNAPSHOT_LATEST]
+            self._contexts[tree_id].tables_remove(kept, SNAPSHOT_LATEST)
+        self.large_values.unpin()
+
+    def scope_undo(self) -> None:
+        """The effect of a discard record; in a reader it stays in memory."""
+        scope, self.scope = self._scope_required(), None
+        if not scope.spilled:
+            for tree in self.trees.values():
+                tree.scope_close("discard")
+            return
+        for tree in self.trees.values():
+            tree.manifest.view(scope.op_begin)  # disjoint, or DamageError before anything is changed
+        for tree_id, tree in self.trees.items():
+            self._tree_undo(tree, self._contexts[tree_id], scope.op_begin)
+        self.large_values.revive()
+
+    def _tree_undo(self, tree: Tree, context: CompactionContext, snapshot: int) -> None:
+        """Brings a tree back to a pinned snapshot: nothing of it is in memory, all is in kept tables."""
+        self.large_values.drop_all_of(tree.table_mutable)
+        self.large_values.drop_all_of(tree.table_immutable)
+        tree.reset()
+        newer = [info for info in tree.manifest.tables() if info.snapshot_min > snapshot]
+        if self.file.writable:
+            for info in newer:
+                chains = large_references(self.file.grid, info)
+                self.large_values.drop([chain for chain in chains if chain.op > snapshot])
+        context.tables_remove(newer, 0)
+        for info in [info for info in tree.manifest.tables() if info.snapshot_max != SNAPSHOT_LATEST]:
+            tree.manifest.revive_table(info)
+        tree.key_range_open()
+
+    def _spill(self) -> None:
+        """The scope has outgrown memory: what was before it is flushed and pinned, and what it changed so far
+        becomes the mutable tables of a new bar. Raises NoSpaceError, with the scope as it was."""
+        scope = self._scope_required()
+        assert scope.after is not None
+        self._flush_all = True
+        try:
+            while True:
+                self._bar_complete()
+                if not any(tree.table_immutable.entries for tree in self.trees.values()):
+                    break
+                self._bar_again()
+            self._bar_again()
+            for tree in self.trees.values():
+                tree.scope_spill(self.bar.number)
+            try:
+                self._bar_complete()
+            except BaseException:
+                for tree in self.trees.values():
+                    tree.scope_unspill()
+                raise
+        finally:
+            self._flush_all = False
+        scope.spilled = True
+        self.marks[self.bar.number + 1] = Mark(scope.after, scope.bytes_put, 0)
+        self.bar = self._bar_new(self.bar.number + 1)
+        self.bar.fill = sum(tree.table_mutable.weight for tree in self.trees.values())
+        scope.before = scope.after = None
+        self.checkpoint()
+
+    def _bar_complete(self) -> None:
+        """Does all work of the bar, and brings every level down to its count."""
+        self.bar.complete()
+        for _ in settle(self.jobs(), self.job_end):
+            pass
+
+    def _bar_again(self) -> None:
+        """Begins the bar anew, with the same memory tables: its work is done, but more has come up."""
+        fill = self.bar.fill
+        self.bar = self._bar_new(self.bar.number)
+        self.bar.fill = fill
+
+    # What compaction asks.
+
+    def _snapshot_min(self) -> int:
+        """The first op at which a table that is written now is visible. A scope in memory may yet pin the
+        snapshot of its beginning, and everything that is in tables by then belongs to it."""
+        if self.scope is not None and not self.scope.spilled:
+            return self.scope.op_begin
+        return self.op + 1
+
+    def _pinned(self, snapshot_min: int, snapshot_max: int) -> bool:
+        """Whether a pinned snapshot lies in this range, both ends inclusive."""
+        scope = self.scope
+        return scope is not None and scope.spilled and snapshot_min <= scope.op_begin <= snapshot_max
+
+    def _drop_large(self, tree_id: int, op: int, chain: ChainReference) -> None:
+        """No table holds this value after `op`."""
+        if self._pinned(chain.op, op):
+            self.large_values.keep(tree_id, op, chain)
+        else:
+            self.large_values.drop([chain])

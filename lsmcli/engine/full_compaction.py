@@ -1,0 +1,43 @@
+"""Full compaction: every tree in one level, nothing of deleted entries left, the file as small as it gets.
+
+Invariants:
+- it goes table by table, so the file needs little space beside the data;
+- a crash at any point leaves a state with the same entries.
+
+    memory -> tables -> one level     merges free blocks all over the file
+    [tT.T..T.tT.TT]                   tables at the file's end are written anew into the gaps
+    [TTTTTTTt]                        and the end is cut off
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from lsmcli.engine import wal_ring
+from lsmcli.engine.compaction_plan import compact_fully, compact_into
+from lsmcli.engine.constants import WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL
+
+if TYPE_CHECKING:
+    from lsmcli.engine.forest import Forest
+
+# Until free blocks are less than a sixteenth, or this often: a large value at the file's end cannot be moved.
+_PACK_ROUNDS_MAX: Final = 4
+_PACK_SLACK: Final = 1.0625
+
+
+def compact(forest: "Forest") -> None:
+    """Merges every tree down to one level and gives free space back. Raises NoSpaceError, DamageError."""
+    forest.flush()
+    for tree, context in forest.jobs():
+        for _ in compact_fully(tree, context, forest.job_end):
+            pass
+    if forest.file.wal.offset != WAL_OFFSET_INITIAL:
+        wal_ring.resize(forest, WAL_SIZE_INITIAL)
+    forest.truncate()
+    free_set = forest.file.grid.free_set
+    assert free_set is not None
+    for _ in range(_PACK_ROUNDS_MAX):
+        if free_set.count_acquired * _PACK_SLACK >= free_set.block_count:
+            break
+        for tree, context in forest.jobs():
+            for _ in compact_into(tree, context, free_set.count_acquired, forest.job_end):
+                pass
+        forest.truncate()

@@ -1,0 +1,59 @@
+"""What stands around changes of a database: the guard against half-done ones, and the scope of a `with` block.
+
+Invariant: after an exception that may have left memory and file apart, the handle is of no more use.
+"""
+
+from typing import TYPE_CHECKING
+
+from lsmcli.engine.errors import LsmError, OutcomeUnknownError
+from lsmcli.engine.schema import ScopeState
+
+if TYPE_CHECKING:
+    from lsmcli.engine.database import Database
+
+
+class Guard:
+    """Around every change: an exception that is none of the engine's own (an interrupt, no memory, a mistake
+    of ours) may have left memory and file apart, so the handle is given up."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and not (isinstance(error, LsmError) and not isinstance(error, OutcomeUnknownError)):
+            database = self._database
+            if database.unusable is None:
+                database.unusable = OutcomeUnknownError(
+                    f"{database.path}: a change was interrupted ({type(error).__name__}), its outcome is unknown; "
+                    "close and reopen the file to see what is stored"
+                )
+
+
+class BoundScope:
+    """The scope of a `with` block. discard() ends it early, undone; the rest of the block is outside of it."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+        self._open = False
+
+    def __enter__(self) -> "BoundScope":
+        self._database.scope_begin_as(ScopeState.BOUND)
+        self._open = True
+        return self
+
+    def discard(self) -> None:
+        """Undoes every change of the block so far."""
+        if self._open:
+            self._open = False
+            self._database.scope_discard()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not self._open:
+            return
+        if kind is None:
+            self._open = False
+            self._database.scope_persist()
+        elif self._database.unusable is None:
+            self.discard()

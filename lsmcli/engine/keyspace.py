@@ -1,0 +1,255 @@
+"""The interface of one tree for programs: a mutable mapping of bytes to bytes, in key order.
+
+Invariants:
+- keys and values from outside are checked here, before anything is written: see check_key, check_value;
+- every method that changes something is one atomic op;
+- every method holds the database's lock, so several threads may share a handle; an iterator takes it
+  again for each chunk and sees the state of its beginning.
+"""
+
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from typing import TYPE_CHECKING, TypeVar, overload
+
+from lsmcli.engine.columns import Columns
+from lsmcli.engine.constants import KEY_SIZE_MIN, VALUE_SIZE_MAX, key_size_max_for
+from lsmcli.engine.errors import LimitError
+from lsmcli.engine.key_range import prefix_end
+from lsmcli.engine.scan import ENTRIES_FIRST
+from lsmcli.engine.schema import FLAG_LARGE
+
+if TYPE_CHECKING:
+    from lsmcli.engine.database import Database
+
+D = TypeVar("D")
+
+_COUNT_CHUNK: int = 512
+
+
+class Batch:
+    """Puts and deletes that become one atomic op when the `with` block ends without an exception."""
+
+    def __init__(self, keyspace: "Keyspace") -> None:
+        self._keyspace = keyspace
+        self._entries: list[tuple[bytes, bytes | None]] = []
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Checks and remembers one put. Raises LimitError, TypeError."""
+        self._keyspace.check_key(key)
+        check_value(value)
+        self._entries.append((key, value))
+
+    def delete(self, key: bytes) -> None:
+        """Checks and remembers one delete; the key need not be there. Raises LimitError, TypeError."""
+        self._keyspace.check_key(key)
+        self._entries.append((key, None))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __enter__(self) -> "Batch":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            entries, self._entries = self._entries, []
+            self._keyspace.write(entries)
+
+
+def check_value(value: bytes) -> None:
+    """TypeError unless bytes; LimitError past VALUE_SIZE_MAX."""
+    if type(value) is not bytes:
+        raise TypeError(f"a value must be bytes, not {type(value).__name__}")
+    if len(value) > VALUE_SIZE_MAX:
+        raise LimitError(f"the value has {len(value)} bytes, but at most {VALUE_SIZE_MAX} are allowed; split it")
+
+
+def range_of(start: bytes | None, end: bytes | None, prefix: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """[start, end) of a range that may be given as a prefix instead. ValueError when both are given."""
+    if prefix is None:
+        return start, end
+    if start is not None or end is not None:
+        raise ValueError("give either a prefix or a start and an end, not both")
+    return prefix, prefix_end(prefix)
+
+
+class Keyspace(MutableMapping[bytes, bytes]):
+    """One tree of a database. Raises ClosedError once the database is closed."""
+
+    def __init__(self, database: "Database", tree_id: int) -> None:
+        self._database = database
+        self._tree_id = tree_id
+
+    # Single keys.
+
+    def check_key(self, key: bytes) -> None:
+        """TypeError unless bytes; LimitError when empty or too long for this file."""
+        if type(key) is not bytes:
+            raise TypeError(f"a key must be bytes, not {type(key).__name__}")
+        key_size_max = key_size_max_for(self._database.block_size)
+        if not KEY_SIZE_MIN <= len(key) <= key_size_max:
+            if not key:
+                raise LimitError(f"the key is empty; a key has 1 to {key_size_max} bytes")
+            raise LimitError(f"the key has {len(key)} bytes; a key has 1 to {key_size_max} bytes in this file")
+
+    @overload
+    def get(self, key: bytes, default: None = None) -> bytes | None: ...
+    @overload
+    def get(self, key: bytes, default: bytes) -> bytes: ...
+    @overload
+    def get(self, key: bytes, default: D) -> bytes | D: ...
+    def get(self, key: bytes, default: object = None) -> object:
+        """The value of the key, or `default` when it is absent. Raises DamageError."""
+        self.check_key(key)
+        value = self._database.read(self._tree_id, lambda tree: tree.get(key))
+        return default if value is None else value
+
+    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """The values of these keys in their order, None where absent. Their reads overlap."""
+        wanted = list(keys)
+        for key in wanted:
+            self.check_key(key)
+        return self._database.read(self._tree_id, lambda tree: tree.get_many(wanted))
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets the value of the key, as one op. Raises LimitError, TypeError, FileError."""
+        self.check_key(key)
+        check_value(value)
+        self._database.apply([(self._tree_id, key, value)])
+
+    def delete(self, key: bytes) -> None:
+        """Removes the key, as one op; it need not be there."""
+        self.check_key(key)
+        self._database.apply([(self._tree_id, key, None)])
+
+    # Several keys.
+
+    def write(self, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """One atomic op of checked puts and deletes (value None), in their order."""
+        tree_id = self._tree_id
+        self._database.apply([(tree_id, key, value) for key, value in entries])
+
+    def put_many(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Sets many values as one atomic op of any size; of equal keys the last counts.
+
+        Holds all pairs in memory until they are written. When the iterable raises, nothing is changed.
+        """
+        tree_id, check_key = self._tree_id, self.check_key
+        entries = []
+        for key, value in pairs:
+            check_key(key)
+            check_value(value)
+            entries.append((tree_id, key, value))
+        self._database.apply(entries)
+
+    def batch(self) -> Batch:
+        """A context manager that collects puts and deletes into one atomic op."""
+        return Batch(self)
+
+    def delete_range(self, start: bytes | None = None, end: bytes | None = None, prefix: bytes | None = None) -> int:
+        """Removes every key of [start, end) or with this prefix, as one atomic op; returns how many.
+
+        Holds the keys in memory.
+        """
+        keys = [key for columns in self._columns(start, end, prefix, reverse=False) for key in columns.keys]
+        self.write([(key, None) for key in keys])
+        return len(keys)
+
+    # Ranges.
+
+    def _columns(
+        self,
+        start: bytes | None,
+        end: bytes | None,
+        prefix: bytes | None,
+        *,
+        reverse: bool,
+        entries_first: int = _COUNT_CHUNK,
+    ) -> Iterator[Columns]:
+        start, end = range_of(start, end, prefix)
+        return self._database.scan_columns(self._tree_id, start, end, reverse=reverse, entries_first=entries_first)
+
+    def scan(
+        self,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        prefix: bytes | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+        keys_only: bool = False,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """The entries of [start, end), or with this prefix, in key order; descending when reverse.
+
+        The iterator sees the state of this moment, whatever is written meanwhile, and needs little memory. With
+        keys_only every value is b"", and large values are not read. Raises DamageError, and in a reading
+        handle SnapshotTooOldError when a writer went on for too long.
+        """
+        if limit is not None and limit <= 0:
+            return iter(())
+        columns = self._columns(
+            start, end, prefix, reverse=reverse, entries_first=min(ENTRIES_FIRST, limit or ENTRIES_FIRST)
+        )
+        return self._pairs(columns, reverse=reverse, limit=limit, keys_only=keys_only)
+
+    def _pairs(
+        self, steps: Iterator[Columns], *, reverse: bool, limit: int | None, keys_only: bool
+    ) -> Iterator[tuple[bytes, bytes]]:
+        left = limit
+        for keys, values, flags in steps:
+            if keys_only:
+                values = [b""] * len(keys)
+            elif FLAG_LARGE in flags:
+                values = [
+                    self._database.load(value) if flag & FLAG_LARGE else value
+                    for value, flag in zip(values, flags, strict=True)
+                ]
+            pairs = zip(reversed(keys), reversed(values), strict=True) if reverse else zip(keys, values, strict=True)
+            if left is None:
+                yield from pairs
+                continue
+            for pair in pairs:
+                yield pair
+                left -= 1
+                if left == 0:
+                    return
+
+    def count(self, start: bytes | None = None, end: bytes | None = None, prefix: bytes | None = None) -> int:
+        """How many keys are in [start, end) or have this prefix: exact, so it reads them all."""
+        return sum(len(columns.keys) for columns in self._columns(start, end, prefix, reverse=False))
+
+    # The mapping.
+
+    def __getitem__(self, key: bytes) -> bytes:
+        value = self.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self.put(key, value)
+
+    def __delitem__(self, key: bytes) -> None:
+        self.check_key(key)
+        if not self._database.delete_existing(self._tree_id, key):
+            raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and self.get(key) is not None
+
+    def __iter__(self) -> Iterator[bytes]:
+        for key, _ in self.scan(keys_only=True):
+            yield key
+
+    def __reversed__(self) -> Iterator[bytes]:
+        for key, _ in self.scan(keys_only=True, reverse=True):
+            yield key
+
+    def __len__(self) -> int:
+        """Exact, so it reads every key: the number is kept nowhere."""
+        return self.count()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def clear(self) -> None:
+        """Removes every key, as one atomic op."""
+        self.delete_range()

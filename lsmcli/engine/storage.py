@@ -1,0 +1,499 @@
+"""The only module of the engine that touches a file: reads, writes, syncs, space, creation and the writer's lock.
+
+Invariants:
+- a write either stores all its bytes in order or ends this handle's writing for good: after a failed
+  write, truncate or sync nobody knows what the disk holds, so every later change raises
+  OutcomeUnknownError. No sync is ever tried twice: a second one would report success over pages that
+  the kernel has dropped. Reading goes on;
+- a full disk that is found before a byte was stored changes nothing, and the handle stays usable;
+- nothing is mapped into memory: a truncated or full file would kill the process with a signal;
+- no descriptor below 3 is used: a stray print to a closed standard stream must not reach the data;
+- the path is resolved once; a file that is replaced or removed under its path is noticed by
+  check_identity.
+
+The states of a FileStorage:
+
+    open (reads only)  ----------------------------------------------------- close --> closed
+    open (writable) ---- lock ----> writing ---- failed write or sync ----> poisoned --> closed
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, NoReturn, Protocol
+
+from lsmcli.engine import constants, lock_holder, storage_errors
+from lsmcli.engine.errors import ClosedError, FileError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
+from lsmcli.engine.lock_holder import Writer
+from lsmcli.engine.storage_errors import FileMissingError
+
+__all__ = ["FileMissingError", "FileStorage", "Storage", "Writer"]
+
+ZEROS: Final = bytes(constants.MIB)
+LOCK_POLL_S: Final = 0.02
+
+ERRNO_NOT_SUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
+ERRNO_LOCK_BUSY: Final = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
+ERRNO_LINK_NOT_SUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+
+# struct flock: type, whence, start, length, pid; "0q" pads its end as the C compiler does.
+FLOCK: Final = struct.Struct("hhqqi0q")
+
+
+class Storage(Protocol):
+    """What the engine asks of a data file. Offsets and sizes are in bytes.
+
+    FileStorage is the real one; tests bring one that crashes and lies.
+    """
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes, fewer only where the file ends. FileError when the disk refuses twice.
+
+        The caller has bounded `size`: that much memory is taken.
+        """
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Store all of `data`, which may be lost at a power failure until the next sync.
+
+        NoSpaceError when the disk is full, OutcomeUnknownError when it failed, ReadOnlyError.
+        """
+
+    def sync(self) -> None:
+        """Everything written before is on disk when this returns; OutcomeUnknownError otherwise."""
+
+    def size(self) -> int:
+        """Length of the file now."""
+
+    def allocate(self, size: int) -> None:
+        """Make the file at least `size` long, with space for all of what is new, as zeros.
+
+        NoSpaceError leaves the length as it was. The new length is durable after the next sync.
+        """
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to `size`, which is not more than it has."""
+
+    def prefetch(self, offset: int, size: int) -> None:
+        """Hint that this range is read soon; never fails."""
+
+    def check_identity(self) -> None:
+        """FileError, and no more writing, when the path does not name this file any more."""
+
+    def close(self) -> None:
+        """Give up the lock and the file; a second close does nothing."""
+
+
+class FileStorage:
+    """A Storage over one descriptor of a regular file; made by open() or create().
+
+    name is the path as the user gave it, for messages; path is the resolved one. bytes_written counts
+    what write() stored. Reads may run in several threads at once; changes come from one.
+    """
+
+    __slots__ = ("_fd", "_lock_pid", "_poison", "_refuses", "bytes_written", "name", "path", "writable")
+
+    def __init__(self, fd: int, name: str, path: str, *, writable: bool) -> None:
+        self._fd = fd
+        self._lock_pid = 0  # the process that took the lock; 0: not locked
+        self._poison = ""  # why nothing may be written any more
+        self._refuses = not writable  # one test on the path of each write
+        self.name = name
+        self.path = path
+        self.writable = writable
+        self.bytes_written = 0
+
+    @classmethod
+    def open(cls, name: str, *, writable: bool) -> "FileStorage":
+        """Open the regular file at `name`; nothing is read, locked or changed.
+
+        FileMissingError, FileError (not a regular file, no permission), ReadOnlyError (medium).
+        """
+        path = _resolve(name)
+        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
+        try:
+            fd = _above_standard_streams(os.open(path, flags))
+        except OSError as error:
+            raise storage_errors.open_error(error, name, path) from error
+        try:
+            mode = os.fstat(fd).st_mode
+            os.set_blocking(fd, True)
+        except OSError as error:
+            os.close(fd)
+            raise storage_errors.open_error(error, name, path) from error
+        if not stat.S_ISREG(mode):
+            os.close(fd)
+            raise storage_errors.kind_error(name, mode)
+        return cls(fd, name, path, writable=writable)
+
+    @classmethod
+    def create(cls, name: str, head: bytes) -> "FileStorage":
+        """A new file that holds `head`, open for writing, not locked.
+
+        It appears under its name only complete and synced; FileError when that name is taken. Another
+        process may open it at once, so lock it and read it like any other file.
+        NoSpaceError, FileError, ReadOnlyError: there is no new file. OutcomeUnknownError: there is one.
+        """
+        path = _resolve(name)
+        temporary = os.path.join(os.path.dirname(path), f".lsmcli-{os.urandom(8).hex()}.tmp")
+        try:
+            fd = _create_exclusive(temporary)
+        except OSError as error:
+            raise storage_errors.create_error(error, name) from error
+        storage = cls(fd, name, path, writable=True)
+        complete = False
+        try:
+            storage.write(0, head)
+            os.fsync(storage._fd)
+            _publish(temporary, path)
+            complete = True
+        except OSError as error:
+            raise storage_errors.create_error(error, name) from error
+        except NoSpaceError as error:
+            raise NoSpaceError(f"{name}: no space left to create it; free some space and try again") from error
+        except OutcomeUnknownError as error:
+            raise FileError(f"{name} cannot be created: {storage._poison}; check the disk") from error
+        finally:
+            _unlink_if_there(temporary)
+            if not complete:
+                storage.close()
+        try:
+            _sync_directory(path)
+        except OSError as error:
+            storage.close()
+            raise OutcomeUnknownError(
+                f"{name} was created, but its directory cannot be synced ({error.strerror}); "
+                "check the disk, then open it"
+            ) from error
+        return storage
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As Storage.read; an I/O error is met with one more read, since some pass."""
+        data = self._read_some(offset, size)
+        while len(data) < size:  # the kernel reads at most 2 GiB at once
+            more = self._read_some(offset + len(data), size - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def _read_some(self, offset: int, size: int) -> bytes:
+        try:
+            return os.pread(self._fd, size, offset)
+        except OSError as error:
+            return self._read_again(offset, size, error)
+
+    def _read_again(self, offset: int, size: int, error: OSError) -> bytes:
+        if self._fd < 0:
+            raise ClosedError(f"{self.name} is closed; open it again") from error
+        if error.errno != errno.EIO:
+            raise storage_errors.read_error(error, self.name, offset, size) from error
+        try:
+            return os.pread(self._fd, size, offset)
+        except OSError as again:
+            raise storage_errors.read_error(again, self.name, offset, size) from again
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """As Storage.write; a full disk poisons the handle only if a part was stored already."""
+        if self._refuses:
+            self._refuse()
+        try:
+            stored = os.pwrite(self._fd, data, offset)
+        except OSError as error:
+            self._write_failed(error, offset, 0)
+        if stored != len(data):
+            stored = self._write_rest(offset, memoryview(data).cast("B"), stored)
+        self.bytes_written += stored
+
+    def _write_rest(self, offset: int, data: memoryview, stored: int) -> int:
+        while stored < len(data):
+            try:
+                stored += _pwrite(self._fd, data[stored:], offset + stored)
+            except OSError as error:
+                self._write_failed(error, offset, stored)
+        return stored
+
+    def _write_failed(self, error: OSError, offset: int, stored: int) -> NoReturn:
+        if error.errno not in storage_errors.ERRNO_NO_SPACE:
+            self._fail(f"a write at byte {offset} failed ({error.strerror})", error)
+        advice = "try again"
+        if stored:
+            self._set_poison(f"the disk was full in the middle of a write at byte {offset}")
+            advice = "open the file again"
+        raise NoSpaceError(
+            f"{self.name}: no space left for a write at byte {offset}; free some, then {advice}"
+        ) from error
+
+    def sync(self) -> None:
+        """As Storage.sync: one attempt."""
+        if self._refuses:
+            self._refuse()
+        try:
+            _sync_data(self._fd)
+        except OSError as error:
+            self._fail(f"a sync failed ({error.strerror})", error)
+
+    def sync_with_directory(self) -> None:
+        """Sync the file and its directory entry: what a dead process wrote counts only after this."""
+        self.sync()
+        try:
+            _sync_directory(self.path)
+        except OSError as error:
+            self._fail(f"a sync of its directory failed ({error.strerror})", error)
+
+    def size(self) -> int:
+        """As Storage.size."""
+        if self._fd < 0:
+            raise ClosedError(f"{self.name} is closed; open it again")
+        try:
+            return os.fstat(self._fd).st_size
+        except OSError as error:
+            raise FileError(f"{self.name}: its size cannot be read: {error.strerror}; check the disk") from error
+
+    def allocate(self, size: int) -> None:
+        """As Storage.allocate; where the file system cannot reserve, zeros are written."""
+        if self._refuses:
+            self._refuse()
+        size_before = self.size()
+        if size <= size_before:
+            return
+        try:
+            try:
+                os.posix_fallocate(self._fd, size_before, size - size_before)
+            except OSError as error:
+                if error.errno not in ERRNO_NOT_SUPPORTED:
+                    raise
+                self._write_zeros(size_before, size)
+        except OSError as error:
+            self._allocate_failed(error, size_before, size)
+
+    def _write_zeros(self, begin: int, end: int) -> None:
+        while begin < end:
+            begin += _pwrite(self._fd, ZEROS[: end - begin], begin)
+
+    def _allocate_failed(self, error: OSError, size_before: int, size: int) -> NoReturn:
+        try:
+            os.ftruncate(self._fd, size_before)  # a part may have been added
+        except OSError as again:
+            self._fail(f"growing it to {size} bytes failed, and so did going back ({again.strerror})", again)
+        if error.errno in storage_errors.ERRNO_NO_SPACE:
+            raise NoSpaceError(
+                f"{self.name}: no space left to grow from {size_before} to {size} bytes; free some space and try again"
+            ) from error
+        self._fail(f"growing it to {size} bytes failed ({error.strerror})", error)
+
+    def truncate(self, size: int) -> None:
+        """As Storage.truncate."""
+        if self._refuses:
+            self._refuse()
+        assert 0 <= size <= self.size(), "truncate never grows a file: allocate does"
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            self._fail(f"cutting it to {size} bytes failed ({error.strerror})", error)
+
+    def prefetch(self, offset: int, size: int) -> None:
+        """As Storage.prefetch; nothing where the system has no such hint."""
+        if hasattr(os, "posix_fadvise"):
+            try:
+                os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_WILLNEED)
+            except OSError:
+                return  # a hint: the read itself will tell
+
+    def check_identity(self) -> None:
+        """As Storage.check_identity; costs two system calls, so once per sync or command, not per put."""
+        if self._fd < 0:
+            raise ClosedError(f"{self.name} is closed; open it again")
+        try:
+            opened = os.fstat(self._fd)
+            named = os.stat(self.path, follow_symlinks=False)
+            same = opened.st_nlink > 0 and (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
+        except OSError:
+            same = False
+        if not same:
+            self._set_poison("the file was replaced, moved or removed while it was open")
+            raise FileError(
+                f"{self.name} was replaced, moved or removed while it was open; nothing more is written to it: "
+                "put it back, then open it again"
+            )
+
+    def lock(self, wait_s: float, describe: Callable[[], Writer]) -> None:
+        """Become the only writer, until close() or the end of this process, and leave a note saying who.
+
+        While another writer holds the file this polls for up to `wait_s` seconds (0: one attempt; may be
+        infinite), then raises LockedError, which names it. describe() is called once the lock is held.
+        FileError: the file was replaced meanwhile, or its file system has no locks.
+        """
+        if self._refuses:
+            self._refuse()
+        assert not self._lock_pid, "one lock per handle"
+        deadline_s = time.monotonic() + wait_s
+        while not self._try_lock():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise lock_holder.locked_error(self.name, self._read_holder())
+            time.sleep(min(LOCK_POLL_S, left_s))
+        self._lock_pid = os.getpid()
+        self.check_identity()
+        try:
+            os.pwrite(self._fd, lock_holder.encode(describe()), constants.LOCK_OFFSET)
+        except OSError:
+            return  # the note is for people only; the lock is held, and a failing disk will show itself
+
+    def _read_holder(self) -> Writer | None:
+        try:
+            return lock_holder.decode(self.read(constants.LOCK_OFFSET, constants.LOCK_SIZE))
+        except FileError:
+            return None  # the note cannot be read: "locked" is the news all the same
+
+    def _try_lock(self) -> bool:
+        try:
+            _set_lock(self._fd, held=True)
+        except OSError as error:
+            if error.errno in ERRNO_LOCK_BUSY:
+                return False
+            raise FileError(
+                f"{self.name} cannot be locked: {error.strerror}; move it to a file system that has locks"
+            ) from error
+        return True
+
+    def close(self) -> None:
+        """As Storage.close; never raises. In a forked child the parent's lock stays."""
+        if self._fd < 0:
+            return
+        fd, self._fd, self._refuses = self._fd, -1, True
+        try:
+            try:
+                if self._lock_pid == os.getpid():
+                    # A child that was forked meanwhile shares the lock and would keep it past this close.
+                    _set_lock(fd, held=False)
+            finally:
+                os.close(fd)
+        except OSError:
+            return  # what had to be stored was synced before, with its errors reported there
+
+    def _refuse(self) -> NoReturn:
+        if self._fd < 0:
+            raise ClosedError(f"{self.name} is closed; open it again")
+        if self._poison:
+            raise self._poisoned()
+        raise ReadOnlyError(f"{self.name} is open for reading only; open it for writing")
+
+    def unlink(self) -> None:
+        """Removes the file's name, for a new file to take it."""
+        os.unlink(self.path)
+
+    def _set_poison(self, reason: str) -> None:
+        self._poison = self._poison or reason
+        self._refuses = True
+
+    def _fail(self, reason: str, error: OSError) -> NoReturn:
+        self._set_poison(reason)
+        raise self._poisoned() from error
+
+    def _poisoned(self) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            f"{self.name}: {self._poison}: outcome unknown; reopen the file to learn what it holds"
+        )
+
+
+def _resolve(name: str) -> str:
+    try:
+        path = os.path.realpath(name)
+        os.fsencode(path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{name!r} cannot name a file: {error}; choose another name") from error
+    if not name or "\0" in name:
+        raise FileError(f"{name!r} cannot name a file; choose another name")
+    return path
+
+
+def _above_standard_streams(fd: int) -> int:
+    """The same open file under a descriptor above 2; a lower `fd` is closed."""
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+def _pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
+    """Store some of `data`, at least one byte, so that a loop over it comes to an end."""
+    stored = os.pwrite(fd, data, offset)
+    if stored == 0:
+        raise OSError(errno.EIO, "the system stores nothing and gives no reason")
+    return stored
+
+
+def _sync_data(fd: int) -> None:
+    if sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves the data in the drive's cache
+    else:
+        os.fdatasync(fd)
+
+
+def _sync_directory(path: str) -> None:
+    """Make the directory entry of `path` durable."""
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in ERRNO_NOT_SUPPORTED:  # some file systems keep directories in step by themselves
+            raise
+    finally:
+        os.close(fd)
+
+
+def _create_exclusive(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    return _above_standard_streams(os.open(path, flags, 0o600))
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Give a complete file its name; FileExistsError when that is taken.
+
+    Where there are no hard links an empty file takes the name first, and is replaced by a rename. A
+    crash in between leaves it: an empty file, which no one takes for a data file.
+    """
+    try:
+        os.link(temporary, path)
+        return
+    except OSError as error:
+        if error.errno not in ERRNO_LINK_NOT_SUPPORTED:
+            raise
+    os.close(_create_exclusive(path))
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        _unlink_if_there(path)
+        raise
+
+
+def _unlink_if_there(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return  # gone already, or the disk refuses: a stray temporary file does no harm
+
+
+def _set_lock(fd: int, *, held: bool) -> None:
+    """Take or give up the writer's lock; OSError with one of ERRNO_LOCK_BUSY when another open file has it.
+
+    An open-file-description lock on one byte of the lock sector: unlike a classic record lock it keeps
+    out a second open in this process, and is not lost when any other descriptor of the file is closed.
+    """
+    command = getattr(fcntl, "F_OFD_SETLK", None)
+    if command is not None and sys.platform == "linux":
+        kind = fcntl.F_WRLCK if held else fcntl.F_UNLCK
+        try:
+            fcntl.fcntl(fd, command, FLOCK.pack(kind, os.SEEK_SET, constants.LOCK_OFFSET, 1, 0))
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a kernel before 3.15
+                raise
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB if held else fcntl.LOCK_UN)

@@ -1,0 +1,81 @@
+"""The size of the WAL's ring: small in a new file, moved to a larger one when the writing asks for it.
+
+Invariants:
+- the ring is moved with a checkpoint before (what that frees need not be copied) and one behind (until
+  that is durable the old ring counts); nothing is appended in between;
+- every position that the forest remembers moves along.
+
+    484 KiB, between the superblock's groups --> 8 x as large, in the grid --> up to 3.5 bars
+         ^------------------------- at close, with the log empty -----------------'
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from lsmcli.engine.block_chain import chain_block_count
+from lsmcli.engine.constants import WAL_SIZE_INITIAL, WAL_SIZE_MAX
+from lsmcli.engine.errors import LimitError
+from lsmcli.engine.wal import WalPosition
+
+if TYPE_CHECKING:
+    from lsmcli.engine.forest import Forest
+
+# The bar that fills, the one that is flushed, and one that was absorbed.
+_BARS: Final = 3.5
+_GROWTH: Final = 8
+_RECORD_OVERHEAD_MAX: Final = 4096
+
+
+def size_full(memory_size: int) -> int:
+    """The ring that a busy writer needs, in bytes, unless a single op asks for more."""
+    return max(WAL_SIZE_INITIAL, int(_BARS * memory_size))
+
+
+def make_room(forest: "Forest", body_size: int) -> None:
+    """Makes the WAL take a record with a body of this size, by a flush or by a larger ring.
+
+    Raises NoSpaceError, LimitError; and the error that keeps compaction from going on, if there is one.
+    """
+    wal = forest.file.wal
+    full = size_full(forest.memory_size)
+    if forest.compaction_error is not None and wal.size >= full:
+        raise forest.compaction_error
+    if wal.live_size >= full // 2:
+        forest.flush()
+        forest.checkpoint()
+        if wal.fits(body_size):
+            return
+    need = 2 * (body_size + _RECORD_OVERHEAD_MAX + wal.live_size)
+    size = max(need, min(_GROWTH * wal.size, full))
+    if size > WAL_SIZE_MAX:
+        raise LimitError(f"an op of {body_size} bytes is too large; split it into several")
+    resize(forest, size)
+    assert wal.fits(body_size)
+
+
+def resize(forest: "Forest", size: int) -> None:
+    """Moves the WAL to a ring of this size, in bytes. Raises NoSpaceError, with the ring as it was."""
+    forest.bar.finish_jobs()
+    forest.checkpoint()
+    grid, wal = forest.file.grid, forest.file.wal
+    assert grid.free_set is not None
+    # Nothing may be appended between the copy and its checkpoint, so that must not run out of space.
+    reservation = grid.reserve(2 * chain_block_count(2 * grid.free_set.encoded_size_max() + 64, grid.block_size))
+    try:
+        start = wal.start
+        forest.file.wal_relocate(size)
+    finally:
+        grid.forfeit(reservation)
+
+    def moved(position: WalPosition) -> WalPosition:
+        return wal.moved(max(position, start, key=_appended_of))
+
+    forest.marks = {number: mark._replace(wal=moved(mark.wal)) for number, mark in forest.marks.items()}
+    scope = forest.scope
+    if scope is not None and scope.before is not None and scope.after is not None:
+        scope.before = moved(scope.before)
+        scope.after = moved(scope.after)
+    forest.checkpoint()
+
+
+def _appended_of(position: WalPosition) -> int:
+    return position.appended

@@ -1,0 +1,123 @@
+"""What compaction decides: pictures of levels, and every small bar played through with plain numbers."""
+
+import itertools
+import random
+
+import pytest
+
+from lsmcli.engine.compaction_policy import (
+    DO_NOTHING,
+    MergeTables,
+    MoveTable,
+    Shed,
+    levels_of_half,
+    pace,
+    select,
+    select_flush,
+    tables_to_shed,
+)
+from lsmcli.engine.constants import LEVELS
+from lsmcli.engine.manifest import table_count_max_for_level
+from tests.testing.levels import pictured, shown, table
+
+
+@pytest.mark.parametrize(
+    ("level_a", "level_b", "target", "decision"),
+    [
+        ("a-c e-g", "a-z", 2, "nothing"),
+        ("       ", "a-z", 0, "nothing"),
+        ("a-c e-g", "b--f", 1, "merge a-c with b-f"),
+        ("a-c e-g", "bc  x", 1, "move e-g"),
+        ("a-c e-g", "     ", 1, "move a-c"),
+        ("a-c e-g", "a b f", 1, "merge e-g with f-f"),
+    ],
+)
+def test_select(level_a: str, level_b: str, target: int, decision: str) -> None:
+    match select(pictured(level_a), pictured(level_b), table_count_target=target):
+        case MoveTable(moved):
+            said = f"move {shown([moved])}"
+        case MergeTables(merged, overlapped):
+            said = f"merge {shown([merged])} with {shown(overlapped)}"
+        case nothing:
+            assert nothing is DO_NOTHING
+            said = "nothing"
+    assert said == decision
+
+
+def test_a_table_that_a_snapshot_sees_beside_a_hidden_one_is_written_anew_instead_of_moved() -> None:
+    level_a, level_b = pictured("c-d"), pictured("")
+    level_b.insert(table("a-z", snapshot_max=9))
+    decision = select(level_a, level_b, table_count_target=0)
+    assert decision == MergeTables(level_a.tables[0], [])
+
+
+def test_a_flush_merges_with_the_tables_it_overlaps() -> None:
+    assert shown(select_flush(pictured("ab d-f hi"), b"c", b"h")) == "d-f h-i"
+
+
+def test_each_level_but_the_last_has_its_half() -> None:
+    assert sorted([*levels_of_half(0), *levels_of_half(1)]) == list(range(LEVELS - 1))
+    assert all(level % 2 == half for half in (0, 1) for level in levels_of_half(half))
+
+
+def play_bar(counts: list[int], incoming: int, sheds: list[Shed]) -> list[int]:
+    """The counts after a bar in which each level does what it is told, when each merge adds one table."""
+    counts = list(counts)
+
+    def shed(level: int, count: int) -> None:
+        assert 0 <= count <= counts[level], "only what is there can be shed"
+        counts[level] -= count
+        counts[level + 1] += count
+
+    for half in (0, 1):
+        for level in levels_of_half(half):
+            shed(level, sheds[level].in_half)
+    counts[0] += incoming
+    for level in range(LEVELS - 1):
+        shed(level, sheds[level].after_flush)
+    return counts
+
+
+def check_bar(counts: list[int], incoming: int, growth_factor: int) -> None:
+    limits = [table_count_max_for_level(growth_factor, level) for level in range(LEVELS)]
+    sheds = tables_to_shed(counts, incoming, growth_factor)
+    after = play_bar(counts, incoming, sheds)
+    assert all(count <= limit for count, limit in zip(after[:-1], limits, strict=False))
+    assert sum(after) == sum(counts) + incoming
+    for level, shed in enumerate(sheds[:-1]):
+        if sum(shed):
+            assert after[level] == limits[level], "no level sheds more than it must"
+
+
+def test_no_level_is_over_its_count_after_any_small_bar() -> None:
+    for head in itertools.product(range(5), range(0, 8, 2), range(0, 12, 3), (0, 16, 17), (0, 33)):
+        for incoming in (0, 1, 2, 3, 9):
+            check_bar([*head, 64, 5], incoming, 2)
+
+
+def test_no_level_is_over_its_count_after_long_runs_of_bars(rng: random.Random) -> None:
+    for growth_factor in (2, 4, 8):
+        counts = [0] * LEVELS
+        for _ in range(2_000):
+            incoming = rng.choice((0, 1, 3, 10, 25))
+            check_bar(counts, incoming, growth_factor)
+            counts = play_bar(counts, incoming, tables_to_shed(counts, incoming, growth_factor))
+        assert counts[2] > 0
+
+
+def test_the_worked_examples() -> None:
+    none = Shed(0, 0)
+    assert tables_to_shed([2, 4, 3, 0, 0, 0, 0], 2, 2) == [Shed(2, 0), Shed(2, 0), none, none, none, none, none]
+    assert tables_to_shed([0] * LEVELS, 3, 2)[0] == Shed(0, 1)
+    assert tables_to_shed([8] + [0] * 6, 0, 8) == [none] * LEVELS
+
+
+def test_pace_is_even_and_ends_with_the_last_beat() -> None:
+    for blocks, beats in itertools.product(range(70), range(1, 20)):
+        remaining, shares = blocks, []
+        for beat in range(beats):
+            shares.append(pace(remaining, beats - beat))
+            remaining -= shares[-1]
+        assert remaining == 0
+        assert shares == sorted(shares, reverse=True)
+        assert shares[0] - shares[-1] <= 1
