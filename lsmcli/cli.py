@@ -237,8 +237,9 @@ def run(words: list[str]) -> int:
             code = invoke(ctx)
             if ctx.obj is not None:
                 ctx.obj.command_done()
-        except BaseException:
+        except BaseException as error:
             if ctx.obj is not None:
+                error.add_note(ctx.obj.path)
                 close_after_error(ctx.obj)
             raise
         if ctx.obj is not None:
@@ -292,4 +293,12 @@ def message_of(error: BaseException, code: int) -> str:
     if code == EXIT_INTERNAL:
         reason = " ".join(str(error).split())
         return f"internal error, {type(error).__name__}: {reason}: please report it, with what LSMCLI_DEBUG=1 prints"
-    return str(error)
+    return with_path(error)
+
+
+def with_path(error: BaseException) -> str:
+    """The message of an error about the data file, with its path in front if the message does not have it."""
+    text = str(error)
+    path = next(iter(getattr(error, "__notes__", ())), "")
+    about_the_file = isinstance(error, (errors.DamageError, errors.FormatError, errors.LockedError, errors.FileError))
+    return f"{path}: {text}" if about_the_file and path and path not in text else text

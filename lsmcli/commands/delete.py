@@ -79,9 +79,10 @@ def delete_keys(data: DataArguments, keys: list[bytes], dry_run: bool) -> None:
 def range_of(data: DataArguments, bounds: tuple[str, str] | None, prefix: str | None) -> KeyRange:
     """The range to delete; UsageError if it is empty by its bounds, or would be everything by mistake."""
     if prefix is not None:
-        if prefix == "":
-            raise click.UsageError("the prefix is empty and would delete everything: drop the tree instead")
-        return KeyRange(None, None, data.bound(prefix))
+        start_of_keys = data.bound(prefix)
+        if not start_of_keys:
+            raise click.UsageError(f"the prefix {prefix!r} stands for no bytes: every key starts with it")
+        return KeyRange(None, None, start_of_keys)
     assert bounds is not None
     start, end = map(data.bound, bounds)
     if start >= end:

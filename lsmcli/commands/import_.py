@@ -160,36 +160,41 @@ def store(session: Session, tree_name: str | None, rows: Iterator[Rows], counts:
         ahead.append(part)
         if counts.bytes_read >= AHEAD_SIZE:
             break
+    else:
+        # All of it is here and good: one op is atomic by itself, in a scope or not.
+        tree = session.tree(tree_name, write=True)
+        store_rows(tree, [pair for part in ahead for pair in part.pairs], counts)
+        return
     database = session.database(write=True)
     tree = session.tree(tree_name, write=True)
-    parts = chain.from_iterable(map(split, chain(ahead, rows)))
+    batches = chain.from_iterable(map(batches_of, chain(ahead, rows)))
     if database.scope_status() is not None:
-        for part in parts:
-            store_rows(tree, part, counts)
+        for batch in batches:
+            store_rows(tree, batch, counts)
             counts.kept = counts.imported + counts.deleted
         return
     with database.scope():
-        for part in parts:
-            store_rows(tree, part, counts)
+        for batch in batches:
+            store_rows(tree, batch, counts)
 
 
-def split(rows: Rows) -> Iterator[Rows]:
-    """Cut rows into parts of at most BATCH_ROWS_MAX."""
+def batches_of(rows: Rows) -> Iterator[list[tuple[bytes, bytes | None]]]:
+    """Cut rows into batches of at most BATCH_ROWS_MAX."""
     for start in range(0, len(rows.pairs), BATCH_ROWS_MAX):
-        yield Rows(rows.line + start, rows.pairs[start : start + BATCH_ROWS_MAX])
+        yield rows.pairs[start : start + BATCH_ROWS_MAX]
 
 
-def store_rows(tree: "Keyspace", rows: Rows, counts: Counts) -> None:
-    """One atomic batch."""
-    puts = [(key, value) for key, value in rows.pairs if value is not None]
-    if len(puts) == len(rows.pairs):
+def store_rows(tree: "Keyspace", pairs: list[tuple[bytes, bytes | None]], counts: Counts) -> None:
+    """One atomic op of puts and deletes, in their order."""
+    puts = [(key, value) for key, value in pairs if value is not None]
+    if len(puts) == len(pairs):
         tree.put_many(puts)
     else:
         with tree.batch() as batch:
-            for key, value in rows.pairs:
+            for key, value in pairs:
                 if value is None:
                     batch.delete(key)
                 else:
                     batch.put(key, value)
     counts.imported += len(puts)
-    counts.deleted += len(rows.pairs) - len(puts)
+    counts.deleted += len(pairs) - len(puts)

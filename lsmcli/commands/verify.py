@@ -1,5 +1,7 @@
 """verify: check every byte that something depends on."""
 
+from collections.abc import Mapping
+
 import click
 
 from lsmcli.commands.arguments import json_option, write_all
@@ -43,7 +45,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         ctx.exit(EXIT_DAMAGED)
 
 
-def problem_line(problem: dict[str, object]) -> str:
+def problem_line(problem: Mapping[str, object]) -> str:
     """One problem: zone, block if there is one, and what is wrong."""
     block = "" if problem["address"] is None else f" block {problem['address']}"
     return f"damage in {scalar_text(problem['zone'])}{block}: {scalar_text(problem['message'])}"

@@ -22,7 +22,8 @@ written; what is left of the longer chunk waits for the next round:
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple
 
 from lsmcli.engine import schema
 from lsmcli.engine.columns import Columns, drop_tombstones, merge
@@ -39,6 +40,15 @@ _MEMORY_CHUNK_ENTRIES = 512
 
 # Output blocks are reserved in lots, so that a job never runs out of space in the middle of a block.
 _RESERVE_LOT_BLOCKS = 32
+
+
+class Removal(NamedTuple):
+    """How one table leaves the latest snapshot."""
+
+    info: TableInfo
+    snapshot_max: int  # the last op at which it is visible
+    pinned: bool  # a pinned snapshot needs it, so it stays
+    addresses: list[int]  # of its blocks, when they are given back
 
 
 class CompactionContext:
@@ -71,17 +81,26 @@ class CompactionContext:
 
         Raises DamageError, with nothing changed, when an index block cannot be read.
         """
+        for removal in self.removals(tables, snapshot_min):
+            self.remove(removal)
+
+    def removals(self, tables: list[TableInfo], snapshot_min: int) -> list[Removal]:
+        """What tables_remove() will do: all that can fail of it. Raises DamageError."""
         removals = []
         for info in tables:
             snapshot_max = min(snapshot_min - 1, info.snapshot_max)
             pinned = self.pinned(info.snapshot_min, snapshot_max)
             # A reader undoes a scope in memory only: it has no blocks to give back.
             releases = not pinned and self.grid.free_set is not None
-            removals.append((info, snapshot_max, pinned, table_addresses(self.grid, info) if releases else []))
-        for info, snapshot_max, pinned, addresses in removals:
-            self.manifest.remove_table(info, snapshot_max=snapshot_max, pinned=pinned)
-            if addresses:
-                self.grid.release_all(addresses)
+            addresses = table_addresses(self.grid, info) if releases else []
+            removals.append(Removal(info, snapshot_max, pinned, addresses))
+        return removals
+
+    def remove(self, removal: Removal) -> None:
+        """Carries out one removal."""
+        self.manifest.remove_table(removal.info, snapshot_max=removal.snapshot_max, pinned=removal.pinned)
+        if removal.addresses:
+            self.grid.release_all(removal.addresses)
 
 
 class _Space:
@@ -176,12 +195,61 @@ def large_references(grid: Grid, info: TableInfo) -> Iterator[ChainReference]:
                     yield schema.CHAIN_REFERENCE.unpack(value)
 
 
+class Outcome:
+    """The tables that a merge has written, not yet in the manifest. Either install() or abandon() follows."""
+
+    __slots__ = ("_context", "_dropped", "_outputs", "_removals", "_snapshot_min", "_space")
+
+    def __init__(
+        self,
+        context: CompactionContext,
+        removals: list[Removal],
+        outputs: list[TableInfo],
+        dropped: list[bytes],
+        snapshot_min: int,
+        space: _Space,
+    ) -> None:
+        self._context = context
+        self._removals = removals
+        self._outputs = outputs
+        self._dropped = dropped
+        self._snapshot_min = snapshot_min
+        self._space = space
+
+    def install(self) -> None:
+        """Puts the outputs into the manifest in place of the inputs. Changes memory only, so it cannot fail."""
+        context = self._context
+        self._space.forfeit()
+        for removal in self._removals:
+            context.remove(removal)
+        for info in self._outputs:
+            context.manifest.insert_table(info)
+        for packed in self._dropped:
+            chain = schema.CHAIN_REFERENCE.unpack(packed)
+            context.drop_large(context.manifest.tree_id, self._snapshot_min - 1, chain)
+
+    def abandon(self) -> None:
+        """Gives back the blocks of the outputs; the inputs stay as they are."""
+        self._space.abandon()
+
+
 def compact_table(
     context: CompactionContext,
     newer: TableInfo | TableMemory | None,
     older: list[TableInfo],
     level_b: int,
 ) -> Iterator[int]:
+    """Merges tables as merge_tables() does, and installs the outcome."""
+    outcome = yield from merge_tables(context, newer, older, level_b)
+    outcome.install()
+
+
+def merge_tables(
+    context: CompactionContext,
+    newer: TableInfo | TableMemory | None,
+    older: list[TableInfo],
+    level_b: int,
+) -> Generator[int, None, Outcome]:
     """Merges `newer` (a table of level b - 1, or the immutable table) with tables of level b into level b.
 
     Yields the number of blocks done in each slice: about one output block. With `newer` None the tables
@@ -191,25 +259,19 @@ def compact_table(
     grid, manifest = context.grid, context.manifest
     snapshot_min = context.snapshot_min()
     inputs = [*older, newer] if isinstance(newer, TableInfo) else list(older)
-    key_min, key_max = _input_range(newer, older)
-    keep_tombstones = manifest.overlaps_deeper(key_min, key_max, level_b)
+    entries_in = sum(info.entry_count for info in inputs)
     if isinstance(newer, TableMemory):
         stream_newer = memory_stream(newer)
-        entries_in = len(newer.entries)
+        entries_in += len(newer.entries)
     else:
         stream_newer = table_stream(grid, [newer] if newer is not None else [])
-        entries_in = 0
-    entries_in += sum(info.entry_count for info in inputs)
+    keep_tombstones = manifest.overlaps_deeper(*_input_range(newer, older), level_b)
     dropped: list[bytes] = []
     entries_merged = entries_tombstones = 0
     space = _Space(grid)
     try:
         builder = TableBuilder(
-            grid,
-            tree_id=manifest.tree_id,
-            level=level_b,
-            snapshot_min=snapshot_min,
-            acquire=space.acquire,
+            grid, tree_id=manifest.tree_id, level=level_b, snapshot_min=snapshot_min, acquire=space.acquire
         )
         for columns in merge_streams(stream_newer, table_stream(grid, older), dropped):
             entries_merged += len(columns.keys)
@@ -223,15 +285,10 @@ def compact_table(
         outputs = builder.finish()
         assert entries_merged <= entries_in
         assert sum(info.entry_count for info in outputs) == entries_merged - entries_tombstones
-        context.tables_remove(inputs, snapshot_min)
-        space.forfeit()
+        return Outcome(context, context.removals(inputs, snapshot_min), outputs, dropped, snapshot_min, space)
     except BaseException:
         space.abandon()
         raise
-    for info in outputs:
-        manifest.insert_table(info)
-    for packed in dropped:
-        context.drop_large(manifest.tree_id, snapshot_min - 1, schema.CHAIN_REFERENCE.unpack(packed))
 
 
 def _input_range(newer: TableInfo | TableMemory | None, older: list[TableInfo]) -> tuple[bytes, bytes]:

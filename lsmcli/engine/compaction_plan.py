@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from lsmcli.engine.compaction import CompactionContext, compact_table, table_addresses
+from lsmcli.engine.compaction import CompactionContext, Outcome, compact_table, merge_tables, table_addresses
 from lsmcli.engine.compaction_policy import (
     HALVES,
     DoNothing,
@@ -58,28 +58,45 @@ def half_bar(
 
     flushes(tree) tells whether the immutable table is to be flushed in this bar. job_end is called between jobs.
     """
-    plans = [(tree, context, _targets(tree, flushes(tree))) for tree, context in jobs]
-    estimate = sum(_estimate(tree, half, targets, flush=flushes(tree)) for tree, _, targets in plans)
+    flushed = [(tree, context) for tree, context in jobs if flushes(tree)]
+    plans = [(context, _targets(tree, flushes(tree))) for tree, context in jobs]
+    estimate = sum(
+        _estimate(tree, half, targets, flush=flushes(tree)) for (tree, _), (_, targets) in zip(jobs, plans, strict=True)
+    )
 
     def work() -> Iterator[int]:
-        for tree, context, targets in plans:
+        for context, targets in plans:
             for level in reversed(levels_of_half(half)):
                 yield from _shed_level(context, level, targets[level], job_end)
-            if half == HALVES - 1 and flushes(tree):
-                yield from flush(tree, context)
-                job_end()
+        if half == HALVES - 1:
+            yield from flush(flushed)
+            job_end()
 
     return work(), estimate
 
 
-def flush(tree: Tree, context: CompactionContext) -> Iterator[int]:
-    """Writes the immutable table into level 0, merged with the tables there that share keys with it."""
-    memory = tree.table_immutable
-    if memory.entries:
-        keys = memory.keys_sorted()
-        overlapped = select_flush(tree.manifest.levels[0], keys[0], keys[-1])
-        yield from compact_table(context, memory, overlapped, 0)
-    tree.immutable_flushed()
+def flush(jobs: Jobs) -> Iterator[int]:
+    """Writes the immutable tables into level 0, each merged with the tables there that share keys with it.
+
+    All of them or none: a checkpoint in between would have a replay meet ops of one tree that are in its
+    tables already, because those of another are not.
+    """
+    outcomes: list[Outcome] = []
+    try:
+        for tree, context in jobs:
+            memory = tree.table_immutable
+            if memory.entries:
+                keys = memory.keys_sorted()
+                overlapped = select_flush(tree.manifest.levels[0], keys[0], keys[-1])
+                outcomes.append((yield from merge_tables(context, memory, overlapped, 0)))
+    except BaseException:
+        for outcome in outcomes:
+            outcome.abandon()
+        raise
+    for outcome in outcomes:
+        outcome.install()
+    for tree, _ in jobs:
+        tree.immutable_flushed()
 
 
 def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:

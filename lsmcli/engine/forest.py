@@ -22,9 +22,10 @@ from typing import Final
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
 from lsmcli.engine.block_chain import release_chain, write_chain
-from lsmcli.engine.compaction import CompactionContext, large_references
-from lsmcli.engine.compaction_plan import half_bar, settle
+from lsmcli.engine.compaction import CompactionContext
+from lsmcli.engine.compaction_plan import flush, half_bar, settle
 from lsmcli.engine.constants import (
+    BEATS_PER_BAR,
     ENTRY_WEIGHT,
     MIB,
     SNAPSHOT_LATEST,
@@ -50,6 +51,7 @@ from lsmcli.engine.schema import (
 from lsmcli.engine.scope import Mark, Scope
 from lsmcli.engine.tree import Tree, TreeConfig, Value
 from lsmcli.engine.wal import WalPosition
+from lsmcli.engine.whole_tree import drop_tree_entries, take_back_tree
 
 Entry = tuple[int, bytes, Value]  # tree id, key, value as stored
 
@@ -164,17 +166,8 @@ class Forest:
     def drop_tree(self, tree: Tree) -> None:
         """Lets go of all entries of a tree that the catalog no longer has. Kept for a pinned snapshot."""
         assert self.scope is None or self.scope.spilled
-        self.bar.finish_jobs()
-        context = self._contexts[tree.config.id]
-        snapshot_min = self._snapshot_min()
-        tables = [info for level in tree.manifest.levels for info in level.tables]
-        chains = [chain for info in tables for chain in large_references(self.file.grid, info)]
-        context.tables_remove(tables, snapshot_min)
-        for chain in chains:
-            self._drop_large(tree.config.id, snapshot_min - 1, chain)
-        self.large_values.drop_all_of(tree.table_mutable)
-        self.large_values.drop_all_of(tree.table_immutable)
-        tree.reset()
+        self._finish_jobs()
+        drop_tree_entries(tree, self._contexts[tree.config.id], self.large_values)
 
     # Writing.
 
@@ -260,7 +253,7 @@ class Forest:
         free_set = self.file.grid.free_set
         assert free_set is not None
         if free_set.count_released * self.file.grid.block_size > _RELEASED_SIZE_MAX + self._quarantine_size:
-            self.checkpoint()
+            self._checkpoint(keep_free=True)
 
     def advance(self) -> None:
         """Does the compaction that is due; ends the bar when it is full.
@@ -280,7 +273,7 @@ class Forest:
             self.compaction_error = None
         except (NoSpaceError, DamageError) as error:
             self.compaction_error = error
-            bar.fill_next = bar.fill + max(1, self.memory_size // 32)
+            self.bar.fill_next = self.bar.fill + max(1, self.memory_size // BEATS_PER_BAR)
 
     def _bar_end(self) -> None:
         """Completes the bar, swaps the memory tables and begins the next one."""
@@ -309,6 +302,18 @@ class Forest:
 
         What is in memory stays in the WAL. Raises NoSpaceError, OutcomeUnknownError.
         """
+        self._finish_jobs()
+        self._checkpoint(keep_free=keep_free)
+
+    def _finish_jobs(self) -> None:
+        """Ends the job under way, done or undone: its blocks must not be taken for used by a checkpoint."""
+        try:
+            self.bar.finish_jobs()
+        except (NoSpaceError, DamageError) as error:
+            self.compaction_error = error
+
+    def _checkpoint(self, *, keep_free: bool) -> None:
+        """Between two jobs: the checkpoint itself."""
         mark = self._start_mark()
         for tree in self.trees.values():
             self.large_values.drop_from(tree.table_mutable)
@@ -374,10 +379,11 @@ class Forest:
     def scope_persist(self) -> None:
         """Keeps what changed since scope_begin(). ScopeError when no scope is open."""
         scope = self._scope_required()
+        self._finish_jobs()
         self._append(WalRecordKind.SCOPE_PERSIST)
         self.scope_keep()
         if scope.spilled:
-            self.checkpoint()
+            self._checkpoint_later()
 
     def scope_discard(self) -> None:
         """Undoes what changed since scope_begin(). ScopeError when no scope is open."""
@@ -389,7 +395,14 @@ class Forest:
         if scope.spilled:
             self.bar = self._bar_new(self.bar.number + 1)
             self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, 0)
+            self._checkpoint_later()
+
+    def _checkpoint_later(self) -> None:
+        """A checkpoint that is good to have now, but that the next one makes up for."""
+        try:
             self.checkpoint()
+        except NoSpaceError as error:
+            self.compaction_error = error
 
     def _scope_required(self) -> Scope:
         if self.scope is None:
@@ -423,23 +436,8 @@ class Forest:
         for tree in self.trees.values():
             tree.manifest.view(scope.op_begin)  # disjoint, or DamageError before anything is changed
         for tree_id, tree in self.trees.items():
-            self._tree_undo(tree, self._contexts[tree_id], scope.op_begin)
+            take_back_tree(tree, self._contexts[tree_id], self.large_values, scope.op_begin)
         self.large_values.revive()
-
-    def _tree_undo(self, tree: Tree, context: CompactionContext, snapshot: int) -> None:
-        """Brings a tree back to a pinned snapshot: nothing of it is in memory, all is in kept tables."""
-        self.large_values.drop_all_of(tree.table_mutable)
-        self.large_values.drop_all_of(tree.table_immutable)
-        tree.reset()
-        newer = [info for info in tree.manifest.tables() if info.snapshot_min > snapshot]
-        if self.file.writable:
-            for info in newer:
-                chains = large_references(self.file.grid, info)
-                self.large_values.drop([chain for chain in chains if chain.op > snapshot])
-        context.tables_remove(newer, 0)
-        for info in [info for info in tree.manifest.tables() if info.snapshot_max != SNAPSHOT_LATEST]:
-            tree.manifest.revive_table(info)
-        tree.key_range_open()
 
     def _spill(self) -> None:
         """The scope has outgrown memory: what was before it is flushed and pinned, and what it changed so far
@@ -453,23 +451,23 @@ class Forest:
                 if not any(tree.table_immutable.entries for tree in self.trees.values()):
                     break
                 self._bar_again()
-            self._bar_again()
-            for tree in self.trees.values():
-                tree.scope_spill(self.bar.number)
-            try:
-                self._bar_complete()
-            except BaseException:
-                for tree in self.trees.values():
-                    tree.scope_unspill()
-                raise
         finally:
             self._flush_all = False
+        for tree in self.trees.values():
+            tree.scope_spill(self.bar.number)
+        try:
+            for _ in flush(self.jobs()):
+                pass
+        except BaseException:
+            for tree in self.trees.values():
+                tree.scope_unspill()
+            raise
         scope.spilled = True
         self.marks[self.bar.number + 1] = Mark(scope.after, scope.bytes_put, 0)
         self.bar = self._bar_new(self.bar.number + 1)
         self.bar.fill = sum(tree.table_mutable.weight for tree in self.trees.values())
         scope.before = scope.after = None
-        self.checkpoint()
+        self._checkpoint_later()
 
     def _bar_complete(self) -> None:
         """Does all work of the bar, and brings every level down to its count."""

@@ -162,6 +162,7 @@ class Tree:
         """Takes scope_spill() back: the flush that was to follow it failed, in this tree or in another."""
         changed = self.table_mutable
         self.table_mutable, self.table_immutable = self.table_immutable, TableMemory()
+        self.table_mutable.dropped_large += changed.dropped_large
         weight = self.table_mutable.weight + changed.weight
         self._scope_log = self.table_mutable.observe()
         for key, value in changed.entries.items():
@@ -311,7 +312,8 @@ class Tree:
         self.table_mutable = TableMemory()
 
     def immutable_flushed(self) -> None:
-        """The immutable table is in level 0 now."""
+        """The immutable table is in level 0 now. Values that were overwritten in it still have to be released."""
+        self.table_mutable.dropped_large += self.table_immutable.dropped_large
         self.table_immutable = TableMemory()
 
     def assert_between_bars(self) -> None:

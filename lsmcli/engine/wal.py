@@ -98,20 +98,19 @@ class Wal:
     def seal(self, dropped_digest: bytes) -> None:
         """Part what is appended from now on from a dropped tail: first of all after a recovery that dropped one.
 
-        The reason is in wal_recovery. In a ring too full for one more mark, the few bytes where remains of the
-        tail can lie are wiped instead; that holds from the next sync on.
+        The reason is in wal_recovery. In a ring too full for one more mark it wipes bytes instead; that holds
+        from the next sync on.
         """
         assert len(dropped_digest) == CHECKSUM_SIZE
         if self.fits(CHECKSUM_SIZE):
             self.append(WalRecordKind.MARK, dropped_digest)
             return
+        # Two records find place here only around the ring's end; so the second one lies at the beginning.
+        room = self.size - self.position
         free = self.size - self.live_size
-        at_tail = min(free, self.size - self.position)
-        assert free < 2 * record_size(CHECKSUM_SIZE)
-        if at_tail:
-            self.storage.write(self.offset + self.position, bytes(at_tail))
-        if free > at_tail:
-            self.storage.write(self.offset, bytes(free - at_tail))
+        assert free < record_size(CHECKSUM_SIZE) + min(room, record_size(CHECKSUM_SIZE))
+        if free > room:
+            self.storage.write(self.offset, bytes(free - room))
 
     def sync(self) -> None:
         """Make every op so far durable. An error is final: see storage."""

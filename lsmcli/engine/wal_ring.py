@@ -54,7 +54,6 @@ def make_room(forest: "Forest", body_size: int) -> None:
 
 def resize(forest: "Forest", size: int) -> None:
     """Moves the WAL to a ring of this size, in bytes. Raises NoSpaceError, with the ring as it was."""
-    forest.bar.finish_jobs()
     forest.checkpoint()
     grid, wal = forest.file.grid, forest.file.wal
     assert grid.free_set is not None

@@ -4,6 +4,7 @@ Invariant: whatever the size of a stream, one block or one chunk of it is in mem
 """
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import BinaryIO, Final, NamedTuple
 
 from lsmcli.engine.constants import KEY_SIZE_MAX, KEY_SIZE_MIN, KIB, MIB, VALUE_SIZE_MAX
@@ -16,6 +17,9 @@ CHUNK_ROWS: Final = 1024
 
 # The longest text of one row: every byte of its value escaped as six characters (\u0000), and its key.
 LINE_SIZE_MAX: Final = 6 * (VALUE_SIZE_MAX + KEY_SIZE_MAX) + 1 * KIB
+
+
+_KEY_OF: Final = itemgetter(0)
 
 
 class Rows(NamedTuple):
@@ -79,16 +83,17 @@ def check_rows(rows: Rows) -> None:
     """Raise InputError for the first row whose key or value is outside the limits."""
     if not rows.pairs:
         return
-    sizes = [len(key) for key, _ in rows.pairs]
-    if min(sizes) < KEY_SIZE_MIN:
-        raise InputError("the key is empty", line=rows.line + sizes.index(min(sizes)))
-    for index, size in enumerate(sizes if max(sizes) > KEY_SIZE_MAX else ()):
-        if size > KEY_SIZE_MAX:
-            raise InputError(f"the key has {size} bytes, at most {KEY_SIZE_MAX} are possible", line=rows.line + index)
-    for index, (_, value) in enumerate(rows.pairs):
-        if value is not None and len(value) > VALUE_SIZE_MAX:
-            reason = f"the value has {len(value)} bytes, at most {VALUE_SIZE_MAX} are possible"
-            raise InputError(reason, line=rows.line + index)
+    sizes_key = list(map(len, map(_KEY_OF, rows.pairs)))
+    if not (min(sizes_key) >= KEY_SIZE_MIN and max(sizes_key) <= KEY_SIZE_MAX):
+        index = next(index for index, size in enumerate(sizes_key) if not KEY_SIZE_MIN <= size <= KEY_SIZE_MAX)
+        size = sizes_key[index]
+        reason = f"the key has {size} bytes, at most {KEY_SIZE_MAX} are possible" if size else "the key is empty"
+        raise InputError(reason, line=rows.line + index)
+    sizes_value = [0 if value is None else len(value) for _, value in rows.pairs]
+    if max(sizes_value) > VALUE_SIZE_MAX:
+        index = next(index for index, size in enumerate(sizes_value) if size > VALUE_SIZE_MAX)
+        reason = f"the value has {sizes_value[index]} bytes, at most {VALUE_SIZE_MAX} are possible"
+        raise InputError(reason, line=rows.line + index)
 
 
 def row_error(error: TextError, line: int, column_base: int) -> InputError:

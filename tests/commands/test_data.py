@@ -178,6 +178,8 @@ def test_delete_of_too_much_or_nothing_is_a_mistake(lsm: Lsm) -> None:
         ["delete"],
         ["delete", "a", "--prefix", "a"],
         ["delete", "--prefix", "", "--yes"],
+        ["delete", "--prefix", "hex:", "--yes"],
+        ["delete", "--range", "hex:", "raw:", "--yes"],
         ["delete", "--range", "b", "a", "--yes"],
         ["delete", "--range", "a", "", "--yes"],
         ["delete", "--range", "a"],

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.testing.command_line import Lsm, process
 
 
@@ -27,7 +29,7 @@ def test_a_tree_that_is_not_there_or_there_already(lsm: Lsm) -> None:
         assert "nope" in lsm.fails(2, *words)
 
 
-def test_the_environment_can_name_the_tree(lsm: Lsm, monkeypatch) -> None:
+def test_the_environment_can_name_the_tree(lsm: Lsm, monkeypatch: pytest.MonkeyPatch) -> None:
     lsm.ok("tree", "create", "users")
     monkeypatch.setenv("LSMCLI_TREE", "users")
     lsm.ok("put", "k", "v")

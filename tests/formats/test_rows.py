@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_pieces_of_a_stream_are_the_stream() -> None:
 def test_the_first_pair_does_not_wait_for_the_second() -> None:
     seen = []
 
-    def pairs():
+    def pairs() -> Iterator[tuple[bytes, bytes]]:
         for number in range(5000):
             seen.append(number)
             yield b"k", b""

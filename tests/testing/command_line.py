@@ -68,4 +68,4 @@ def process(*words: str, stdin: bytes = b"", **options: object) -> subprocess.Co
     """The same in a process of its own."""
     command = [sys.executable, "-m", "lsmcli", *words]
     options.setdefault("stdout", subprocess.PIPE)
-    return subprocess.run(command, input=stdin, stderr=subprocess.PIPE, check=False, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(command, input=stdin, stderr=subprocess.PIPE, check=False, **options)  # type: ignore[call-overload]
