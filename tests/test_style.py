@@ -31,7 +31,7 @@ ENGINE_ORDER = """
     compaction_policy compaction bar
     tree scan
     compaction_plan
-    data_file scope large_values wal_ring replay forest full_compaction
+    data_file scope large_values whole_tree wal_ring replay forest full_compaction
     keyspace scan_steps guard statistics database opening
     verifier inspector
 """.split()

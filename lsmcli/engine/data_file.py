@@ -29,14 +29,14 @@ from lsmcli.engine.wal_recovery import Recovery, recover
 
 
 class CheckpointFields(NamedTuple):
-    """What the forest adds to a superblock."""
+    """What the forest adds to a superblock; the scope's part is for one that has outgrown memory."""
 
     start: WalPosition  # every op before it is in tables
-    scope_state: ScopeState
-    scope_snapshot: int
-    scope_change_count: int
-    scope_began_s: int
     bytes_put: int
+    scope_state: ScopeState = ScopeState.NONE
+    scope_snapshot: int = 0
+    scope_change_count: int = 0
+    scope_began_s: int = 0
 
 
 class DataFile:

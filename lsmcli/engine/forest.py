@@ -55,6 +55,8 @@ from lsmcli.engine.whole_tree import drop_tree_entries, take_back_tree
 
 Entry = tuple[int, bytes, Value]  # tree id, key, value as stored
 
+_TREE_NAMES: Final = {TREE_ID_CATALOG: "catalog", TREE_ID_MAIN: TREE_NAME_MAIN}
+
 # Immutable tables that weigh less than this share of a bar are absorbed once, not flushed.
 _ABSORB_SHARE: Final = 8
 
@@ -75,7 +77,6 @@ class Forest:
         self.scope: Scope | None = None
         self.op = file.superblock.op_checkpoint
         self.bytes_put = file.superblock.bytes_put
-        self.bytes_read_by_compaction = 0
         self.scans_open = 0
         self.large_values = LargeValues(file.grid, file.manifest_log)
         self.bar = self._bar_new(1)
@@ -147,9 +148,8 @@ class Forest:
         """The tree of this id, empty when it has no entries yet."""
         tree = self.trees.get(tree_id)
         if tree is None:
-            name = {TREE_ID_CATALOG: "catalog", TREE_ID_MAIN: TREE_NAME_MAIN}.get(tree_id, str(tree_id))
             manifest = Manifest(tree_id, self.file.manifest_log, self.file.superblock.growth_factor)
-            tree = Tree(TreeConfig(tree_id, name), self.file.grid, manifest)
+            tree = Tree(TreeConfig(tree_id, _TREE_NAMES.get(tree_id, str(tree_id))), self.file.grid, manifest)
             tree.open_commence()
             if self.scope is not None and not self.scope.spilled:
                 tree.scope_open()
@@ -315,20 +315,17 @@ class Forest:
     def _checkpoint(self, *, keep_free: bool) -> None:
         """Between two jobs: the checkpoint itself."""
         mark = self._start_mark()
+        self.marks[self._oldest_bar()] = mark  # an empty bar begins here: what is before leaves the WAL
         for tree in self.trees.values():
             self.large_values.drop_from(tree.table_mutable)
             self.large_values.drop_from(tree.table_immutable)
         self.large_values.release(mark.wal.op)
+        fields = CheckpointFields(mark.wal, mark.bytes_put)
         scope = self.scope
-        spilled = scope is not None and scope.spilled
-        fields = CheckpointFields(
-            start=mark.wal,
-            scope_state=scope.state if scope is not None and spilled else ScopeState.NONE,
-            scope_snapshot=scope.op_begin if scope is not None and spilled else 0,
-            scope_change_count=mark.scope_changes if spilled else 0,
-            scope_began_s=scope.began_s if scope is not None and spilled else 0,
-            bytes_put=mark.bytes_put,
-        )
+        if scope is not None and scope.spilled:
+            fields = CheckpointFields(
+                mark.wal, mark.bytes_put, scope.state, scope.op_begin, mark.scope_changes, scope.began_s
+            )
         self.file.storage.check_identity()
         self.file.checkpoint(fields, graduate=not self.scans_open, keep_free=keep_free)
         free_set = self.file.grid.free_set

@@ -195,10 +195,10 @@ def test_a_traceback_only_when_it_is_asked_for(lsm: Lsm, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("words", [*READING, *WRITING], ids=" ".join)
 def test_what_is_no_data_file_is_refused_and_stays_as_it_is(lsm: Lsm, words: list[str]) -> None:
     files = {
-        "empty": b"",
-        "text": b"just text\n" * 5,
-        "zeros": bytes(1 << 20),
-        "sqlite": b"SQLite format 3\0" + bytes(8192),
+        "empty.lsm": b"",
+        "text.lsm": b"just text\n" * 5,
+        "zeros.lsm": bytes(1 << 20),
+        "sqlite.lsm": b"SQLite format 3\0" + bytes(8192),
     }
     for name, data in files.items():
         Path(name).write_bytes(data)
