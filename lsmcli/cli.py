@@ -15,7 +15,8 @@ Invariants:
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Final, NoReturn
 
 import click
 
@@ -208,7 +209,7 @@ def root(
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
-    words: without the name of the program; None takes those of the process.
+    words: without the name of the program. None takes those of the process, and ends it with the exit code.
     """
     if "_LSMCLI_COMPLETE" in os.environ:
         root.main(prog_name="lsmcli")  # click answers the shell's request for completion, and exits
@@ -223,7 +224,17 @@ def main(words: Sequence[str] | None = None) -> int:
 
             discard_output()
         report(error, code)
+    if words is None:
+        end_process(code)
     return code
+
+
+def end_process(code: int) -> NoReturn:
+    """End at once: all is closed and flushed, and freeing every object first takes a tenth of a one-shot get."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.flush()
+    os._exit(code)
 
 
 def run(words: list[str]) -> int:

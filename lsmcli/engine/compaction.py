@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from lsmcli.engine import schema
 from lsmcli.engine.columns import Columns, drop_tombstones, merge
+from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.schema import ChainReference
@@ -77,22 +78,26 @@ class CompactionContext:
         self.drop_large = drop_large
 
     def tables_remove(self, tables: list[TableInfo], snapshot_min: int) -> None:
-        """Takes tables out of every snapshot from snapshot_min on, and their blocks back where no pin needs them.
-
-        Raises DamageError, with nothing changed, when an index block cannot be read.
-        """
+        """Takes tables out of every snapshot from snapshot_min on, and their blocks back where no pin needs them."""
         for removal in self.removals(tables, snapshot_min):
             self.remove(removal)
 
     def removals(self, tables: list[TableInfo], snapshot_min: int) -> list[Removal]:
-        """What tables_remove() will do: all that can fail of it. Raises DamageError."""
+        """What tables_remove() will do: all that can fail of it.
+
+        Of a table whose index block is damaged only that block is given back. The others are lost until the
+        file is copied: better than a file that cannot be opened because of a table that nobody wants.
+        """
         removals = []
         for info in tables:
             snapshot_max = min(snapshot_min - 1, info.snapshot_max)
             pinned = self.pinned(info.snapshot_min, snapshot_max)
             # A reader undoes a scope in memory only: it has no blocks to give back.
             releases = not pinned and self.grid.free_set is not None
-            addresses = table_addresses(self.grid, info) if releases else []
+            try:
+                addresses = table_addresses(self.grid, info) if releases else []
+            except DamageError:
+                addresses = [info.reference.address]
             removals.append(Removal(info, snapshot_max, pinned, addresses))
         return removals
 

@@ -108,14 +108,15 @@ def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:
 
 
 def compact_fully(tree: Tree, context: CompactionContext, job_end: Callable[[], None]) -> Iterator[int]:
-    """Brings everything down to one level: the deepest in use, or the first one that has room for all.
+    """Brings everything down to one level: the deepest in use, or the first below 0 that has room for all.
 
     Level by level, so that the file needs little space beside the data. Then tables with
-    tombstones that nothing deeper needs are written anew without them.
+    tombstones that nothing deeper needs are written anew without them. Level 0 is left empty, so that the
+    next flush need not merge with everything.
     """
     manifest = tree.manifest
     counts = manifest.level_counts
-    level_last = max((level for level in range(LEVELS) if counts[level]), default=0)
+    level_last = max([1, *(level for level in range(LEVELS) if counts[level])])
     while level_last < LEVELS - 1 and sum(counts) > table_count_max_for_level(manifest.growth_factor, level_last):
         level_last += 1
     for level in range(level_last):

@@ -43,7 +43,7 @@ from lsmcli.engine.errors import (
     TreeError,
 )
 from lsmcli.engine.forest import Entry, Forest
-from lsmcli.engine.guard import BoundScope, Guard
+from lsmcli.engine.guard import BoundScope, Guard, give_up_after
 from lsmcli.engine.keyspace import Keyspace
 from lsmcli.engine.scan_steps import ScanSteps
 from lsmcli.engine.schema import (
@@ -57,7 +57,7 @@ from lsmcli.engine.scope import ScopeStatus
 from lsmcli.engine.statistics import forest_stats, tree_levels
 from lsmcli.engine.storage import FileStorage
 from lsmcli.engine.tree import Tree
-from lsmcli.engine.wal_entry import encode_entries
+from lsmcli.engine.wal_entry import encode_entries, encode_entry
 
 T = TypeVar("T")
 
@@ -239,6 +239,23 @@ class Database(Keyspace):
                     forest.write(entries, body)
             else:
                 self._write_large(forest, entries)
+            if self._sync_each:
+                forest.sync()
+
+    def apply_one(self, tree_id: int, key: bytes, value: bytes | None) -> None:
+        """apply() of one entry, by the shortest way."""
+        if tree_id > TREE_ID_MAIN or (value is not None and len(value) > self._value_inline_max):
+            self.apply([(tree_id, key, value)])
+            return
+        with self.lock:
+            forest = self._writer()
+            body = encode_entry(tree_id, key, value)
+            try:
+                forest.prepare(len(body))
+                forest.write([(tree_id, key, value)], body)
+            except BaseException as error:
+                give_up_after(self, error)
+                raise
             if self._sync_each:
                 forest.sync()
 

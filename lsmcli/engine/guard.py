@@ -22,13 +22,19 @@ class Guard:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and not (isinstance(error, LsmError) and not isinstance(error, OutcomeUnknownError)):
-            database = self._database
-            if database.unusable is None:
-                database.unusable = OutcomeUnknownError(
-                    f"{database.path}: a change was interrupted ({type(error).__name__}), its outcome is unknown; "
-                    "close and reopen the file to see what is stored"
-                )
+        if error is not None:
+            give_up_after(self._database, error)
+
+
+def give_up_after(database: "Database", error: BaseException) -> None:
+    """Gives the handle up, unless the error is one that is raised with nothing changed."""
+    if isinstance(error, LsmError) and not isinstance(error, OutcomeUnknownError):
+        return
+    if database.unusable is None:
+        database.unusable = OutcomeUnknownError(
+            f"{database.path}: a change was interrupted ({type(error).__name__}), its outcome is unknown; "
+            "close and reopen the file to see what is stored"
+        )
 
 
 class BoundScope:

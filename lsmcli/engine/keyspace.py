@@ -114,12 +114,12 @@ class Keyspace(MutableMapping[bytes, bytes]):
         """Sets the value of the key, as one op. Raises LimitError, TypeError, FileError."""
         self.check_key(key)
         check_value(value)
-        self._database.apply([(self._tree_id, key, value)])
+        self._database.apply_one(self._tree_id, key, value)
 
     def delete(self, key: bytes) -> None:
         """Removes the key, as one op; it need not be there."""
         self.check_key(key)
-        self._database.apply([(self._tree_id, key, None)])
+        self._database.apply_one(self._tree_id, key, None)
 
     # Several keys.
 

@@ -16,6 +16,7 @@ Invariants:
 from collections.abc import Iterable
 
 from lsmcli.engine.block_chain import release_chain
+from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_log import ManifestLog
 from lsmcli.engine.schema import BlockKind, BlockReference, ChainReference, TableEventKind
@@ -87,13 +88,19 @@ class LargeValues:
         return kept
 
     def release(self, op_checkpoint: int) -> None:
-        """Before a checkpoint: gives back the blocks of values that no replay from this op on can meet."""
+        """Before a checkpoint: gives back the blocks of values that no replay from this op on can meet.
+
+        A damaged chain is not given back, its space is lost until the file is copied.
+        """
         waiting = []
         for chain in self._dropped:
-            if chain.op <= op_checkpoint:
-                release_chain(self._grid, chain, BlockKind.LARGE)
-            else:
+            if chain.op > op_checkpoint:
                 waiting.append(chain)
+                continue
+            try:
+                release_chain(self._grid, chain, BlockKind.LARGE)
+            except DamageError:
+                continue
         self._dropped = waiting
 
 

@@ -64,6 +64,7 @@ def open_database(
     storage = _storage_for(name, flag, head)
     try:
         if flag != "r":
+            superblock_zone.read(storage, name)  # what is no data file is refused before the lock leaves a note in it
             storage.lock(wait_s, lambda: Writer(os.getpid(), int(time.time()), command or "python"))
             storage.sync_with_directory()
         return Database(

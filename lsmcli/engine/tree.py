@@ -307,6 +307,7 @@ class Tree:
         if self.table_immutable.entries:
             self.table_immutable = self.table_immutable.absorb(mutable)
         else:
+            mutable.dropped_large += self.table_immutable.dropped_large
             self.table_immutable = mutable
             self.immutable_bar = bar
         self.table_mutable = TableMemory()

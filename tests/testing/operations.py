@@ -239,7 +239,9 @@ class Draw:
 class Run:
     """A database on a simulated disk, and its model."""
 
-    def __init__(self, storage: SimulatedStorage, profile: Profile, model: Model) -> None:
+    def __init__(
+        self, storage: SimulatedStorage, profile: Profile, model: Model, database: Database | None = None
+    ) -> None:
         self.storage = storage
         self.profile = profile
         self.model = model
@@ -247,7 +249,7 @@ class Run:
         self.op_synced = model.op  # acknowledged as synced
         self.iterators: dict[int, tuple[Iterator[tuple[bytes, bytes]], Iterator[tuple[bytes, bytes]]]] = {}
         self.levels_used = 0
-        self.database = open_database_on(storage, profile)
+        self.database = database if database is not None else open_database_on(storage, profile)
 
     def do(self, operation: Operation) -> None:
         """Does it on both sides. AssertionError where they differ; an LsmError of the database passes through."""
