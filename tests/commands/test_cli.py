@@ -207,7 +207,7 @@ def test_what_is_no_data_file_is_refused_and_stays_as_it_is(lsm: Lsm, words: lis
         if words[0] == "inspect":
             continue  # shows what is there, whatever that is
         assert result.code in (4, 7), (name, result)
-        assert result.err.startswith(f"Error: {name}: ") or words == ["verify"], (name, result)
+        assert result.err.startswith(f"Error: {name}") or words == ["verify"], (name, result)
     assert sorted(os.listdir()) == sorted(files)
 
 
