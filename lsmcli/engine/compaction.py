@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from lsmcli.engine import schema
 from lsmcli.engine.columns import Columns, drop_tombstones, merge
-from lsmcli.engine.errors import DamageError
+from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.schema import ChainReference
@@ -96,7 +96,7 @@ class CompactionContext:
             releases = not pinned and self.grid.free_set is not None
             try:
                 addresses = table_addresses(self.grid, info) if releases else []
-            except DamageError:
+            except (DamageError, FileError):
                 addresses = [info.reference.address]
             removals.append(Removal(info, snapshot_max, pinned, addresses))
         return removals

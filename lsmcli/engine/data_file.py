@@ -18,6 +18,7 @@ from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_cache import BlockCache
 from lsmcli.engine.block_chain import read_free_set, release_chain, write_free_set
 from lsmcli.engine.constants import GRID_OFFSET, MIB, WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL
+from lsmcli.engine.errors import DamageError, LsmError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_log import ManifestLog
@@ -42,12 +43,14 @@ class CheckpointFields(NamedTuple):
 class DataFile:
     """One open file. `wal` is set by attach_wal(), and only in a writer."""
 
-    def __init__(self, storage: Storage, *, cache_size: int, writable: bool) -> None:
-        """Reads the superblock; a writer repairs its copies and reads the free set.
+    def __init__(self, storage: Storage, *, cache_size: int, writable: bool, name: str = "the file") -> None:
+        """Reads the superblock; a writer repairs its copies and reads the free set. `name` is for messages.
 
         Raises FormatError, NewerFormatError, DamageError, FileError.
         """
-        read = superblock_zone.read(storage)
+        read = superblock_zone.read(storage, name)
+        if writable:
+            superblock_zone.require_writable(read.superblock, name)
         self.storage = storage
         self.writable = writable
         self.superblock: Superblock = read.superblock
@@ -64,7 +67,10 @@ class DataFile:
             free_set=None,
         )
         if writable:
-            self.grid.attach_free_set(self.free_set_open())
+            free_set = self.free_set_open()
+            if not all(map(free_set.is_acquired, self.ring_addresses())):
+                raise DamageError("write-ahead log: its ring lies in free blocks; run salvage", zone="wal")
+            self.grid.attach_free_set(free_set)
         self.manifest_log = ManifestLog(self.grid)
         self._wal: Wal | None = None
         self._bytes_written_base = 0
@@ -226,7 +232,11 @@ class DataFile:
         else:
             block_count = -(-size // self.grid.block_size)
             address = self.grid.acquire_extent(block_count)
-            start = self.wal.relocate(self.grid.offset(address), block_count * self.grid.block_size)
+            try:
+                start = self.wal.relocate(self.grid.offset(address), block_count * self.grid.block_size)
+            except LsmError:
+                self.grid.release_all(range(address, address + block_count))
+                raise
         # The new ring counts from 0 again, and the copy was written beside what had been before.
         self._bytes_written_base += appended
         self.grid.release_all(list(self._ring_addresses(old_offset, old_size)))

@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from lsmcli.engine import composite_key, full_compaction
-from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_chain import read_chain
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import (
@@ -112,7 +111,6 @@ class Database(Keyspace):
         self.block_size = self.forest.file.grid.block_size
         self._value_inline_max = value_inline_max_for(self.block_size)
         if writable:
-            superblock_zone.require_writable(self.forest.file.superblock, self.path)
             self._drop_orphans()
         _OPEN.add(self)
 
@@ -120,8 +118,9 @@ class Database(Keyspace):
 
     def forest_open(self) -> Forest:
         """Reads the file anew. A reader makes sure that no writer went on meanwhile, or tries again."""
+        self._trees_known = None
         for _ in range(1 if not self.read_only else READER_RETRIES_MAX):
-            file = DataFile(self._storage, cache_size=self._cache_size, writable=not self.read_only)
+            file = DataFile(self._storage, cache_size=self._cache_size, writable=not self.read_only, name=self.path)
             forest = Forest(file, memory_size=self._memory_size, pid=os.getpid(), clock_s=time.time)
             if not self.read_only:
                 forest.open(committed=False)
@@ -146,7 +145,6 @@ class Database(Keyspace):
             self.usable()
             if self.read_only:
                 self.forest = self.forest_open()
-                self._trees_known = None
 
     def close(self) -> None:
         """Syncs and closes. A bound scope that is open is discarded, a durable one stays open. Safe to call twice."""
@@ -274,10 +272,10 @@ class Database(Keyspace):
                         stored.append((tree_id, key, chains[-1]))
                     else:
                         stored.append((tree_id, key, value))
+                forest.write(stored, encode_entries(stored))
             except LsmError:
                 forest.abandon_large(chains)
                 raise
-            forest.write(stored, encode_entries(stored))
 
     def delete_existing(self, tree_id: int, key: bytes) -> bool:
         """Removes a key if it is there, and tells whether it was."""
@@ -401,6 +399,7 @@ class Database(Keyspace):
                 raise TreeError(f"there is a tree {name!r} in {self.path} already; choose another name")
             next_id = forest.tree(TREE_ID_CATALOG).get(_CATALOG_KEY_NEXT_ID)
             tree_id = _TREE_ID_FIRST if next_id is None else int.from_bytes(next_id, "little")
+            tree_id = max(tree_id, _TREE_ID_FIRST, *(known + 1 for known in self._catalog().values()))
             if tree_id > TREE_ID_MAX:
                 raise LimitError(f"{self.path} has had {TREE_ID_MAX} trees; no more can be created in it")
             self.apply(
@@ -434,7 +433,10 @@ class Database(Keyspace):
                 for key, value in zip(columns.keys, columns.values, strict=True):
                     field, name = composite_key.decode(key)
                     if field == _CATALOG_FIELD_TREE:
-                        trees[name.decode(errors="surrogateescape")] = int.from_bytes(value, "little")
+                        tree_id = int.from_bytes(value, "little")
+                        if len(value) != _TREE_ID_SIZE or tree_id < _TREE_ID_FIRST:
+                            raise DamageError("the catalog gives a tree an id that none can have; run verify", zone="value")
+                        trees[name.decode(errors="surrogateescape")] = tree_id
             self._trees_known = trees
         return self._trees_known
 
@@ -450,7 +452,10 @@ class Database(Keyspace):
             return
         others = [tree for tree_id, tree in forest.trees.items() if tree_id > TREE_ID_MAIN and not tree.empty]
         if others:
-            known = set(self._catalog().values())
+            try:
+                known = set(self._catalog().values())
+            except DamageError:
+                return  # nobody can tell which trees are orphans; those that can be read are served all the same
             for tree in others:
                 if tree.config.id not in known:
                     forest.drop_tree(tree)

@@ -128,7 +128,10 @@ class Forest:
             return
         wal = self.file.wal
         if self.scope is not None and self.scope.state is ScopeState.BOUND:
-            self.scope_discard()
+            try:
+                self.scope_discard()
+            except NoSpaceError:
+                pass  # no room for the record: the next open discards the scope
         if wal.live_size > replay_size_max or wal.offset != WAL_OFFSET_INITIAL:
             try:
                 self.flush()

@@ -3,6 +3,7 @@
 Invariant: after an exception that may have left memory and file apart, the handle is of no more use.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lsmcli.engine.errors import LsmError, OutcomeUnknownError
@@ -52,14 +53,26 @@ class BoundScope:
     def discard(self) -> None:
         """Undoes every change of the block so far."""
         if self._open:
-            self._open = False
-            self._database.scope_discard()
+            self._end(self._database.scope_discard)
+
+    def _end(self, close: Callable[[], None]) -> None:
+        """Ends the scope. When that fails the handle is given up: what came after would be undone with the scope."""
+        self._open = False
+        database = self._database
+        try:
+            close()
+        except LsmError as error:
+            if database.unusable is None and database.scope_status() is not None:
+                database.unusable = OutcomeUnknownError(
+                    f"{database.path}: the scope could not be ended ({error}); "
+                    "close and reopen the file, which undoes the scope"
+                )
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if not self._open:
             return
         if kind is None:
-            self._open = False
-            self._database.scope_persist()
+            self._end(self._database.scope_persist)
         elif self._database.unusable is None:
             self.discard()

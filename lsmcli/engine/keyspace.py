@@ -194,15 +194,19 @@ class Keyspace(MutableMapping[bytes, bytes]):
         self, steps: Iterator[Columns], *, reverse: bool, limit: int | None, keys_only: bool
     ) -> Iterator[tuple[bytes, bytes]]:
         left = limit
+        load = self._database.load
         for keys, values, flags in steps:
             if keys_only:
                 values = [b""] * len(keys)
-            elif FLAG_LARGE in flags:
-                values = [
-                    self._database.load(value) if flag & FLAG_LARGE else value
-                    for value, flag in zip(values, flags, strict=True)
-                ]
+            pairs: Iterator[tuple[bytes, bytes]]
             pairs = zip(reversed(keys), reversed(values), strict=True) if reverse else zip(keys, values, strict=True)
+            if FLAG_LARGE in flags and not keys_only:
+                # One at a time, as they are asked for: a chunk of them may be larger than memory.
+                flags_in_order = reversed(flags) if reverse else iter(flags)
+                pairs = (
+                    (key, load(value) if flag & FLAG_LARGE else value)
+                    for (key, value), flag in zip(pairs, flags_in_order, strict=True)
+                )
             if left is None:
                 yield from pairs
                 continue

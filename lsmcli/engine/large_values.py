@@ -16,7 +16,7 @@ Invariants:
 from collections.abc import Iterable
 
 from lsmcli.engine.block_chain import release_chain
-from lsmcli.engine.errors import DamageError
+from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_log import ManifestLog
 from lsmcli.engine.schema import BlockKind, BlockReference, ChainReference, TableEventKind
@@ -99,7 +99,7 @@ class LargeValues:
                 continue
             try:
                 release_chain(self._grid, chain, BlockKind.LARGE)
-            except DamageError:
+            except (DamageError, FileError):
                 continue
         self._dropped = waiting
 

@@ -10,6 +10,7 @@ Invariants:
 from typing import TYPE_CHECKING
 
 from lsmcli.engine.block_chain import chain_addresses
+from lsmcli.engine.constants import key_size_max_for, value_inline_max_for
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.schema import (
     WAL_SCOPE_BEGIN,
@@ -19,11 +20,12 @@ from lsmcli.engine.schema import (
     WalRecordHeader,
     WalRecordKind,
 )
+from lsmcli.engine.scope import Mark
 from lsmcli.engine.wal import WalPosition
 from lsmcli.engine.wal_entry import decode_entries
 
 if TYPE_CHECKING:
-    from lsmcli.engine.forest import Forest
+    from lsmcli.engine.forest import Entry, Forest
 
 
 def replay_record(
@@ -37,6 +39,7 @@ def replay_record(
             for _, _, value in entries:
                 if type(value) is ChainReference:
                     _mark_acquired(forest, value)
+        _check_sizes(forest, header.op, entries)
         forest.apply(entries)
     elif kind == WalRecordKind.SCOPE_BEGIN:
         if len(body) != WAL_SCOPE_BEGIN.size or forest.scope is not None:
@@ -52,13 +55,31 @@ def replay_record(
     elif kind == WalRecordKind.SCOPE_DISCARD:
         if forest.scope is None:
             raise _damage(header.op, "a scope is discarded that was never begun")
+        spilled = forest.scope.spilled
         forest.scope_undo()
+        if spilled:
+            # Memory is empty now, and a checkpoint without the scope must not begin before its end.
+            forest.marks[forest.bar.number] = Mark(after, forest.bytes_put, 0)
+
+
+def _check_sizes(forest: "Forest", op: int, entries: "list[Entry]") -> None:
+    """DamageError for an entry that fits no block of this file."""
+    block_size = forest.file.grid.block_size
+    key_size_max, value_size_max = key_size_max_for(block_size), value_inline_max_for(block_size)
+    for _, key, value in entries:
+        if len(key) > key_size_max or (type(value) is bytes and len(value) > value_size_max):
+            raise _damage(op, f"an entry is too large for blocks of {block_size} bytes")
 
 
 def _mark_acquired(forest: "Forest", chain: ChainReference) -> None:
     grid = forest.file.grid
-    for address in chain_addresses(grid, chain, BlockKind.LARGE):
-        grid.mark_acquired(address, BlockKind.LARGE)
+    try:
+        for address in chain_addresses(grid, chain, BlockKind.LARGE):
+            grid.mark_acquired(address, BlockKind.LARGE)
+    except DamageError as error:
+        # A damaged link costs its value, which says so when it is read, and not the file.
+        if error.address is None:
+            raise
 
 
 def _damage(op: int, what: str) -> DamageError:

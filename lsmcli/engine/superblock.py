@@ -40,6 +40,7 @@ BODY_OFFSET: Final = schema.SUPERBLOCK_COPY_HEAD.size
 BODY_SIZE: Final = constants.SUPERBLOCK_COPY_SIZE - BODY_OFFSET
 CHECKSUM_NONE: Final = bytes(schema.CHECKSUM_SIZE)
 COPIES: Final = range(constants.SUPERBLOCK_COPIES)
+COUNTER_END: Final = 1 << 62  # no file counts that far; keeps every sum inside a u64, whatever a file claims
 
 # A reader beside a writer may see copies of three checkpoints, or a file shorter than the root it read.
 READ_ATTEMPTS_MAX: Final = 3
@@ -223,10 +224,12 @@ def _check_sense(superblock: Superblock, checksum_found: bytes) -> None:
         _damaged(superblock, f"growth factor {superblock.growth_factor} is not allowed")
     if superblock.scope_state > max(schema.ScopeState):
         _damaged(superblock, f"scope state {superblock.scope_state} is unknown")
-    if superblock.sequence == 0:
-        _damaged(superblock, "its sequence is 0")
-    if max(superblock.op_checkpoint, superblock.op_synced, superblock.scope_snapshot) >= constants.SNAPSHOT_LATEST:
+    if not 0 < superblock.sequence < COUNTER_END:
+        _damaged(superblock, f"its sequence is {superblock.sequence}")
+    if max(superblock.op_checkpoint, superblock.op_synced, superblock.scope_snapshot) >= COUNTER_END:
         _damaged(superblock, "an op number is out of range")
+    if max(superblock.bytes_put, superblock.bytes_written, superblock.scope_change_count) >= COUNTER_END:
+        _damaged(superblock, "a counter is out of range")
     grid_end = constants.GRID_OFFSET + superblock.block_count * superblock.block_size
     if grid_end > superblock.storage_size:
         _damaged(superblock, f"{superblock.block_count} blocks do not fit a file of {superblock.storage_size} bytes")

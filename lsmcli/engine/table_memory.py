@@ -134,11 +134,13 @@ class TableMemory:
         if count_new == 0:
             return
         run = sorted(islice(reversed(entries), count_new))
-        self._run_keys += count_new
-        runs = self._runs
+        # An interrupt may come at any call, and a scan must survive it: so work on a copy, and then only assign.
+        runs = self._runs.copy()
         while runs and len(runs[-1]) < 2 * len(run) and len(runs[-1]) + len(run) <= RUN_MERGE_SIZE_MAX:
             run = sorted(runs.pop() + run)
         runs.append(run)
+        run_keys = self._run_keys + count_new
+        self._runs, self._run_keys = runs, run_keys
 
     def keys_sorted(self) -> list[bytes]:
         """All keys in order; not to be changed by the caller, and never changed here. 0.3 µs per key, and

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine.block_chain import chain_block_count
 from lsmcli.engine.constants import WAL_SIZE_INITIAL, WAL_SIZE_MAX
-from lsmcli.engine.errors import LimitError
+from lsmcli.engine.errors import DamageError, LimitError, NoSpaceError, OutcomeUnknownError
 from lsmcli.engine.wal import WalPosition
 
 if TYPE_CHECKING:
@@ -73,7 +73,14 @@ def resize(forest: "Forest", size: int) -> None:
     if scope is not None and scope.before is not None and scope.after is not None:
         scope.before = moved(scope.before)
         scope.after = moved(scope.after)
-    forest.checkpoint()
+    try:
+        forest.checkpoint()
+    except (NoSpaceError, DamageError) as error:
+        # The new ring is the one in use, but not the one that an opening finds: what is appended now would be lost.
+        raise OutcomeUnknownError(
+            f"the write-ahead log was moved, but that could not be noted ({error}); "
+            "nothing was lost: close and reopen the file"
+        ) from error
 
 
 def _appended_of(position: WalPosition) -> int:

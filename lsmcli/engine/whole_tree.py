@@ -7,7 +7,7 @@ Invariants:
 
 from lsmcli.engine.compaction import CompactionContext, large_references
 from lsmcli.engine.constants import SNAPSHOT_LATEST
-from lsmcli.engine.errors import DamageError
+from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.large_values import LargeValues
 from lsmcli.engine.schema import ChainReference
 from lsmcli.engine.table_info import TableInfo
@@ -44,7 +44,7 @@ def _chains_of(context: CompactionContext, tables: list[TableInfo]) -> list[Chai
     for info in tables:
         try:
             chains += large_references(context.grid, info)
-        except DamageError:
+        except (DamageError, FileError):
             continue
     return chains
 

@@ -21,7 +21,6 @@ def on_terminal(*words: str, answer: bytes = b"", **environment: str) -> tuple[i
         variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
         variables |= {"PYTHONPATH": str(Path(lsmcli.__file__).parent.parent), "TERM": "xterm"} | environment
         os.execvpe(sys.executable, [sys.executable, "-m", "lsmcli", *words], variables)
-    os.write(terminal, answer)
     shown = b""
     while select.select([terminal], [], [], 20)[0]:
         try:
@@ -31,8 +30,11 @@ def on_terminal(*words: str, answer: bytes = b"", **environment: str) -> tuple[i
         if not some:
             break
         shown += some
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.replace(b"\r\n", b"\n")
+        if answer and shown.endswith(b"[y/N]: "):
+            os.write(terminal, answer)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(terminal)  # only now: it would send the child a SIGHUP
+    return code, shown.replace(b"\r\n", b"\n")
 
 
 def test_a_range_is_deleted_after_a_yes_only(lsm: Lsm) -> None:

@@ -1,11 +1,7 @@
 """Power failures and kills at every step: what was acknowledged is there, and nothing is half done.
 
 Before each write, sync, allocation and truncation of a run the disk is copied as a power failure could
-leave it: with none, all, or some of the unsynced sectors. Each copy is opened, compared and verified:
-
-    op      1 ........ synced ........ done . issued
-    found                 k: any of these                  power failure
-    found                              k: one of these     kill: all that was written is there
+leave it: with none, all, or some of the unsynced sectors. tests/testing/recovery.py examines each copy.
 """
 
 import random
@@ -14,17 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from lsmcli.engine import free_set
-from tests.testing.model import Model, State
-from tests.testing.operations import (
-    Draw,
-    Profile,
-    Run,
-    assert_holds,
-    assert_verified,
-    draw_profile,
-    new_storage,
-    open_database_on,
-)
+from tests.testing.model import Model
+from tests.testing.operations import Draw, Profile, Run, draw_profile, new_storage
+from tests.testing.recovery import examine
 from tests.testing.storage import SimulatedStorage
 
 
@@ -61,37 +49,7 @@ class Crashes:
 
     def _examine(self, disk: SimulatedStorage, run: Run, op_min: int) -> None:
         self.count += 1
-        profile, model = run.profile, run.model
-        disk_before = bytes(disk.image)
-        reader = open_database_on(disk.reopen(), profile, writable=False)
-        op = reader.forest.op
-        assert op_min <= op <= model.op, f"op {op} was found, of {op_min} … {model.op}"
-        state = model.history[op].surviving
-        assert_holds(reader, state)
-        assert bytes(disk.image) == disk_before
-        self._recover(disk, profile, state, op)
-
-    def _recover(self, disk: SimulatedStorage, profile: Profile, state: State, op: int) -> None:
-        """A writer finds the same, also after a second crash, and goes on."""
-        writer = open_database_on(disk, profile)
-        assert_holds(writer, state)
-        if self.rng.random() < 0.3:
-            disk = disk.crash(self.rng)
-            writer = open_database_on(disk, profile)
-            assert_holds(writer, state)
-        model = Model()
-        model.resume(state, writer.forest.op)
-        again = Run(disk, profile, model, writer)
-        if self.rng.random() < 0.3:
-            draw = Draw(self.rng, profile, model)
-            for _ in range(self.rng.randrange(12)):
-                again.do(draw.operation())
-        if self.rng.random() < 0.5:
-            again.database.checkpoint()
-        again.close()
-        assert_verified(again.storage)
-        reader = open_database_on(again.storage.reopen(), profile, writable=False)
-        assert_holds(reader, model.state)
+        examine(disk, run.profile, run.model, op_min, self.rng)
 
 
 def run_with_crashes(rng: random.Random, profile: Profile, steps: int, share: float) -> Crashes:
