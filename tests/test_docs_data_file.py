@@ -82,7 +82,8 @@ def zones_table(_: str) -> str:
     zones = [
         (0, group_size, "superblock copies 0, 1, 2"),
         (constants.LOCK_OFFSET, constants.LOCK_SIZE, "lock sector: who is writing"),
-        (constants.WAL_OFFSET_INITIAL, constants.WAL_SIZE_INITIAL, "WAL ring of a new file"),
+        (constants.WAL_OFFSET_INITIAL, constants.WAL_SIZE_INITIAL, "first WAL ring, that of a new file"),
+        (constants.WAL_OFFSET_SECOND, constants.WAL_SIZE_SECOND, "second WAL ring"),
         (constants.SUPERBLOCK_GROUP_B_OFFSET, group_size, "superblock copies 3, 4, 5"),
     ]
     rows = ["| offset | size | zone |", "| ---: | ---: | --- |"]

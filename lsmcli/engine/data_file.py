@@ -17,7 +17,14 @@ from typing import NamedTuple
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_cache import BlockCache
 from lsmcli.engine.block_chain import read_free_set, release_chain, write_free_set
-from lsmcli.engine.constants import GRID_OFFSET, MIB, WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL
+from lsmcli.engine.constants import (
+    GRID_OFFSET,
+    MIB,
+    WAL_OFFSET_INITIAL,
+    WAL_OFFSET_SECOND,
+    WAL_SIZE_INITIAL,
+    WAL_SIZE_SECOND,
+)
 from lsmcli.engine.errors import DamageError, LsmError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import Grid
@@ -222,13 +229,15 @@ class DataFile:
             free_set_now.checkpoint_durable(graduate=True)  # closing: nobody falls back to the old state
 
     def wal_relocate(self, size: int) -> WalPosition:
-        """Copies the live log into a ring of at least `size` bytes in the grid, or into the initial zone when
-        `size` is WAL_SIZE_INITIAL, and gives the old ring back. The caller checkpoints at once, with
-        the start that is returned. Raises NoSpaceError, with nothing changed."""
+        """Copies the live log into another ring of at least `size` bytes, one of the two at the head of the file or
+        one in the grid, and gives the old one back. The caller checkpoints at once, with the start that is
+        returned. Raises NoSpaceError, with nothing changed."""
         old_offset, old_size = self.wal.offset, self.wal.size
         appended = self.wal.appended
-        if size <= WAL_SIZE_INITIAL:
+        if size <= WAL_SIZE_INITIAL and old_offset != WAL_OFFSET_INITIAL:
             start = self.wal.relocate(WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL)
+        elif size <= WAL_SIZE_SECOND and old_offset != WAL_OFFSET_SECOND:
+            start = self.wal.relocate(WAL_OFFSET_SECOND, WAL_SIZE_SECOND)
         else:
             block_count = -(-size // self.grid.block_size)
             address = self.grid.acquire_extent(block_count)

@@ -435,7 +435,7 @@ class Database(Keyspace):
                     if field == _CATALOG_FIELD_TREE:
                         tree_id = int.from_bytes(value, "little")
                         if len(value) != _TREE_ID_SIZE or tree_id < _TREE_ID_FIRST:
-                            raise DamageError("the catalog gives a tree an id that none can have; run verify", zone="value")
+                            raise DamageError("the catalog gives a tree an impossible id; run verify", zone="value")
                         trees[name.decode(errors="surrogateescape")] = tree_id
             self._trees_known = trees
         return self._trees_known

@@ -27,6 +27,7 @@ from lsmcli.engine.compaction_plan import flush, half_bar, settle
 from lsmcli.engine.constants import (
     BEATS_PER_BAR,
     ENTRY_WEIGHT,
+    GRID_OFFSET,
     MIB,
     SNAPSHOT_LATEST,
     TREE_ID_CATALOG,
@@ -132,7 +133,7 @@ class Forest:
                 self.scope_discard()
             except NoSpaceError:
                 pass  # no room for the record: the next open discards the scope
-        if wal.live_size > replay_size_max or wal.offset != WAL_OFFSET_INITIAL:
+        if wal.live_size > replay_size_max or wal.offset >= GRID_OFFSET:
             try:
                 self.flush()
                 if wal.offset != WAL_OFFSET_INITIAL:

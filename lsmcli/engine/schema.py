@@ -7,11 +7,13 @@ Invariants:
 
 The file:
 
-    +------------------+-------------+--------------------+------------------+----------------------
-    | superblock 0-2   | lock sector | WAL ring (initial) | superblock 3-5   | grid: blocks 1, 2, 3
-    | 3 x 4 KiB        | 4 KiB       | 484 KiB            | 3 x 4 KiB        | block_size each
-    +------------------+-------------+--------------------+------------------+----------------------
-    0                  12 KiB        16 KiB               500 KiB            512 KiB
+    +-----------------+-------------+------------+------------+-----------------+---------------------
+    | superblock 0-2  | lock sector | first WAL  | second WAL | superblock 3-5  | grid: blocks 1, 2, 3
+    | 3 x 4 KiB       | 4 KiB       | 64 KiB     | 420 KiB    | 3 x 4 KiB       | block_size each
+    +-----------------+-------------+------------+------------+-----------------+---------------------
+    0                 12 KiB        16 KiB       80 KiB       500 KiB           512 KiB
+
+The WAL's ring is in one of its two zones or, when more is written, in blocks of the grid.
 
 A grid block:
 

@@ -226,7 +226,7 @@ def _check_sense(superblock: Superblock, checksum_found: bytes) -> None:
         _damaged(superblock, f"scope state {superblock.scope_state} is unknown")
     if not 0 < superblock.sequence < COUNTER_END:
         _damaged(superblock, f"its sequence is {superblock.sequence}")
-    if max(superblock.op_checkpoint, superblock.op_synced, superblock.scope_snapshot) >= COUNTER_END:
+    if max(superblock.op_checkpoint, superblock.op_synced, superblock.scope_snapshot) >= constants.SNAPSHOT_LATEST:
         _damaged(superblock, "an op number is out of range")
     if max(superblock.bytes_put, superblock.bytes_written, superblock.scope_change_count) >= COUNTER_END:
         _damaged(superblock, "a counter is out of range")
@@ -253,9 +253,12 @@ def _check_sense(superblock: Superblock, checksum_found: bytes) -> None:
 
 
 def _check_wal_zone(superblock: Superblock, grid_end: int) -> None:
-    """The ring is the initial zone, or lies on whole blocks' offsets inside the grid."""
+    """The ring is one of the two at the head of the file, or lies on whole blocks' offsets inside the grid."""
     offset, size = superblock.wal_offset, superblock.wal_size
-    initial = (offset, size) == (constants.WAL_OFFSET_INITIAL, constants.WAL_SIZE_INITIAL)
+    at_head = (offset, size) in (
+        (constants.WAL_OFFSET_INITIAL, constants.WAL_SIZE_INITIAL),
+        (constants.WAL_OFFSET_SECOND, constants.WAL_SIZE_SECOND),
+    )
     in_grid = (
         offset >= constants.GRID_OFFSET
         and (offset - constants.GRID_OFFSET) % superblock.block_size == 0
@@ -263,7 +266,7 @@ def _check_wal_zone(superblock: Superblock, grid_end: int) -> None:
         and size % schema.WAL_ALIGNMENT == 0
         and offset + size <= grid_end
     )
-    if not (initial or in_grid):
+    if not (at_head or in_grid):
         _damaged(superblock, f"a WAL of {size} bytes cannot lie at byte {offset}")
     if superblock.wal_position > size or superblock.wal_position % schema.WAL_ALIGNMENT:
         _damaged(superblock, f"position {superblock.wal_position} is not in a WAL of {size} bytes")

@@ -5,14 +5,14 @@ Invariants:
   that is durable the old ring counts); nothing is appended in between;
 - every position that the forest remembers moves along.
 
-    484 KiB, between the superblock's groups --> 8 x as large, in the grid --> up to 3.5 bars
-         ^------------------------- at close, with the log empty -----------------'
+    64 KiB --> 420 KiB, both between the superblock's groups --> 8 x as large, in the grid --> up to 3.5 bars
+       ^------------------------------- at close, with the log empty ---------------------------'
 """
 
 from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine.block_chain import chain_block_count
-from lsmcli.engine.constants import WAL_SIZE_INITIAL, WAL_SIZE_MAX
+from lsmcli.engine.constants import WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL, WAL_SIZE_MAX, WAL_SIZE_SECOND
 from lsmcli.engine.errors import DamageError, LimitError, NoSpaceError, OutcomeUnknownError
 from lsmcli.engine.wal import WalPosition
 
@@ -46,6 +46,8 @@ def make_room(forest: "Forest", body_size: int) -> None:
             return
     need = 2 * (body_size + _RECORD_OVERHEAD_MAX + wal.live_size)
     size = max(need, min(_GROWTH * wal.size, full))
+    if wal.offset == WAL_OFFSET_INITIAL and need <= WAL_SIZE_SECOND:
+        size = WAL_SIZE_SECOND
     if size > WAL_SIZE_MAX:
         raise LimitError(f"an op of {body_size} bytes is too large; split it into several")
     resize(forest, size)

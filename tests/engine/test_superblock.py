@@ -23,7 +23,7 @@ from tests.testing.storage import Crash, Fault, SimulatedStorage
 
 UUID = bytes(range(16))
 BLOCK_SIZE = 4096
-PINNED_CHECKSUM = "20d65cf8ec4d0f142676abf25c614552"
+PINNED_CHECKSUM = "9c0c66b1192aad2589f867e0c72e84ef"
 COPY_SIZE = constants.SUPERBLOCK_COPY_SIZE
 OFFSETS = [constants.superblock_copy_offset(copy) for copy in range(6)]
 
@@ -190,6 +190,7 @@ class TestSense:
         {"storage_size": constants.GRID_OFFSET + 8 * BLOCK_SIZE + 1}, {"storage_size": HUGE},
         {"wal_offset": 0}, {"wal_offset": 12288}, {"wal_size": 0}, {"wal_size": HUGE},
         {"wal_size": constants.WAL_SIZE_INITIAL + 8},
+        {"wal_offset": constants.WAL_OFFSET_SECOND}, {"wal_size": constants.WAL_SIZE_SECOND},
         {"wal_offset": constants.GRID_OFFSET, "wal_size": 9 * BLOCK_SIZE},
         {"wal_offset": constants.GRID_OFFSET + 8, "wal_size": BLOCK_SIZE},
         {"wal_offset": constants.GRID_OFFSET, "wal_size": BLOCK_SIZE + 4},
@@ -216,6 +217,7 @@ class TestSense:
         {},
         {"op_checkpoint": HUGE - 1, "op_synced": HUGE - 1, "scope_state": 2, "scope_snapshot": 7},
         {"wal_position": constants.WAL_SIZE_INITIAL},
+        {"wal_offset": constants.WAL_OFFSET_SECOND, "wal_size": constants.WAL_SIZE_SECOND},
         {"wal_offset": constants.GRID_OFFSET, "wal_size": 8 * BLOCK_SIZE},
         {"wal_offset": constants.GRID_OFFSET + 7 * BLOCK_SIZE, "wal_size": BLOCK_SIZE, "wal_position": 8},
         {"manifest_address": 1, "manifest_address_twin": 8, "manifest_block_count": 4},

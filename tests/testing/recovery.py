@@ -20,7 +20,15 @@ from tests.testing.operations import (
 from tests.testing.storage import SimulatedStorage
 
 
-def examine(disk: SimulatedStorage, profile: Profile, model: Model, op_min: int, rng: random.Random) -> int:
+def examine(
+    disk: SimulatedStorage,
+    profile: Profile,
+    model: Model,
+    op_min: int,
+    rng: random.Random,
+    *,
+    lost_allowed: bool = False,
+) -> int:
     """Opens the disk in all ways. It must hold the model's state after some op k, op_min <= k <= model.op; returns k."""
     profile = profile._replace(cache_size=MIB)
     before = bytes(disk.image)
@@ -37,7 +45,7 @@ def examine(disk: SimulatedStorage, profile: Profile, model: Model, op_min: int,
         disk = disk.crash(rng)
         writer = open_database_on(disk, profile)
         assert_holds(writer, state)
-    _go_on(Run(disk, profile, _resumed(model, op, writer.forest.op), writer), rng)
+    _go_on(Run(disk, profile, _resumed(model, op, writer.forest.op), writer), rng, lost_allowed)
     return op
 
 
@@ -47,7 +55,7 @@ def _resumed(model: Model, op: int, op_now: int) -> Model:
     return resumed
 
 
-def _go_on(run: Run, rng: random.Random) -> None:
+def _go_on(run: Run, rng: random.Random, lost_allowed: bool) -> None:
     """Some more operations, perhaps; a close; and the file is whole."""
     model = run.model
     if rng.random() < 0.3:
@@ -57,5 +65,5 @@ def _go_on(run: Run, rng: random.Random) -> None:
     if rng.random() < 0.5:
         run.database.checkpoint()
     run.close()
-    assert_verified(run.storage)
+    assert_verified(run.storage, lost_allowed=lost_allowed)
     assert_holds(open_database_on(run.storage.reopen(), run.profile, writable=False), model.state)
