@@ -9,6 +9,7 @@ Invariants:
 """
 
 import random
+import signal
 from collections.abc import Generator
 
 import hypothesis
@@ -20,6 +21,11 @@ SEED_DEFAULT = 20_011_003
 # shared miss deadlines for no fault of the code; no directory of examples is left behind.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile("steady")
+
+# A shell starts what it runs in the background with interrupts ignored, and children inherit that: the tests of
+# Ctrl-C want it as a person at a terminal has it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

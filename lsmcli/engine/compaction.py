@@ -86,9 +86,11 @@ class CompactionContext:
         """What tables_remove() will do: all that can fail of it.
 
         Of a table whose index block is damaged only that block is given back. The others are lost until the
-        file is copied: better than a file that cannot be opened because of a table that nobody wants.
+        file is copied: better than a file that cannot be opened because of a table that nobody wants. For the
+        same reason a block that is not in use, or that two tables claim, is passed over.
         """
-        removals = []
+        removals: list[Removal] = []
+        seen: set[int] = set()
         for info in tables:
             snapshot_max = min(snapshot_min - 1, info.snapshot_max)
             pinned = self.pinned(info.snapshot_min, snapshot_max)
@@ -98,7 +100,9 @@ class CompactionContext:
                 addresses = table_addresses(self.grid, info) if releases else []
             except (DamageError, FileError):
                 addresses = [info.reference.address]
-            removals.append(Removal(info, snapshot_max, pinned, addresses))
+            in_use = [address for address in addresses if address not in seen and self.grid.in_use(address)]
+            seen.update(in_use)
+            removals.append(Removal(info, snapshot_max, pinned, in_use))
         return removals
 
     def remove(self, removal: Removal) -> None:

@@ -199,15 +199,16 @@ class Database(Keyspace):
     def read(self, tree_id: int, question: Callable[[Tree], T]) -> T:
         """Asks a tree; a reader whose state was overtaken asks the newest one. Raises DamageError."""
         with self.lock:
-            forest = self.usable()
-            self._tree_required(tree_id)
+            self.usable()
             for _ in range(READER_RETRIES_MAX):
+                self.tree_required(tree_id)
+                forest = self.forest
                 try:
                     return question(forest.tree(tree_id))
                 except DamageError:
                     if not (self.read_only and forest.file.superblock_moved()):
                         raise
-                self.forest = forest = self.forest_open()
+                self.forest = self.forest_open()
             raise self.too_old()
 
     def load(self, packed: bytes) -> bytes:
@@ -228,7 +229,7 @@ class Database(Keyspace):
         with self.lock:
             forest = self._writer()
             for tree_id in {tree_id for tree_id, _, _ in entries}:
-                self._tree_required(tree_id)
+                self.tree_required(tree_id)
             inline_max = self._value_inline_max
             if all(value is None or len(value) <= inline_max for _, _, value in entries):
                 body = encode_entries(entries)
@@ -291,7 +292,7 @@ class Database(Keyspace):
         """The entries of a range as columns, chunk by chunk: the state of this moment. See Keyspace.scan."""
         with self.lock:
             self.usable()
-            self._tree_required(tree_id)
+            self.tree_required(tree_id)
             return ScanSteps(self, tree_id, start, end, reverse=reverse, entries_first=entries_first)
 
     # Durability.
@@ -440,7 +441,7 @@ class Database(Keyspace):
             self._trees_known = trees
         return self._trees_known
 
-    def _tree_required(self, tree_id: int) -> None:
+    def tree_required(self, tree_id: int) -> None:
         """TreeError when the tree of a handle was dropped since."""
         if tree_id > TREE_ID_MAIN and tree_id not in self._catalog().values():
             raise TreeError(f"this tree of {self.path} was dropped; open it again by name")

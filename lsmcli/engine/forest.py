@@ -18,6 +18,7 @@ The end of a bar:
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
+from contextlib import suppress
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
@@ -66,10 +67,7 @@ _RELEASED_SIZE_MAX: Final = 32 * MIB
 
 
 class Forest:
-    """All trees of an open file. Not safe for several threads by itself; the database locks.
-
-    pid and clock_s are what a scope's begin record tells of its owner.
-    """
+    """All trees of an open file; the database locks. pid and clock_s go into a scope's begin record."""
 
     def __init__(self, file: DataFile, *, memory_size: int, pid: int, clock_s: Callable[[], float]) -> None:
         self.file = file
@@ -109,10 +107,8 @@ class Forest:
             self.scope = Scope.spilled_from(sb)
         recovery = self.file.recovery()
         self.marks[1] = Mark(recovery.start, self.bytes_put, self.scope.changes if self.scope else 0)
-        before = recovery.start
         for header, body, after in recovery.records():
-            replay_record(self, header, body, before, after)
-            before = after
+            replay_record(self, header, body, after)
         self.op = recovery.tail.op
         if self.file.writable:
             self.file.attach_wal(recovery)
@@ -129,10 +125,8 @@ class Forest:
             return
         wal = self.file.wal
         if self.scope is not None and self.scope.state is ScopeState.BOUND:
-            try:
+            with suppress(NoSpaceError):  # no room for the record: the next open discards the scope
                 self.scope_discard()
-            except NoSpaceError:
-                pass  # no room for the record: the next open discards the scope
         if wal.live_size > replay_size_max or wal.offset >= GRID_OFFSET:
             try:
                 self.flush()
@@ -144,7 +138,8 @@ class Forest:
                 pass  # nothing is lost: all of it is in the WAL, and the next open goes on from there
         self.bar.abandon()
         self.sync()
-        wal.mark()
+        with suppress(NoSpaceError):  # all is stored: the mark only makes the next open quicker
+            wal.mark()
 
     # Trees.
 
@@ -254,10 +249,13 @@ class Forest:
 
     def job_end(self) -> None:
         """Between two jobs: a checkpoint, when enough space waits for one."""
-        free_set = self.file.grid.free_set
-        assert free_set is not None
-        if free_set.count_released * self.file.grid.block_size > _RELEASED_SIZE_MAX + self._quarantine_size:
+        if self._released_size() > _RELEASED_SIZE_MAX + self._quarantine_size:
             self._checkpoint(keep_free=True)
+
+    def _released_size(self) -> int:
+        """Bytes of the file that wait for a checkpoint to be free."""
+        grid = self.file.grid
+        return 0 if grid.free_set is None else grid.free_set.count_released * grid.block_size
 
     def advance(self) -> None:
         """Does the compaction that is due; ends the bar when it is full.
@@ -287,8 +285,8 @@ class Forest:
             tree.assert_between_bars()
             tree.swap_mutable_and_immutable(bar.number)
         self.bar = self._bar_new(bar.number + 1)
-        scope_changes = self.scope.changes if self.scope else 0
-        self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, scope_changes)
+        changes = self.scope.changes if self.scope else 0
+        self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, changes)
 
     def flush(self) -> None:
         """Brings all entries in memory into tables. An open scope that was in memory is spilled."""
@@ -332,9 +330,7 @@ class Forest:
             )
         self.file.storage.check_identity()
         self.file.checkpoint(fields, graduate=not self.scans_open, keep_free=keep_free)
-        free_set = self.file.grid.free_set
-        assert free_set is not None
-        self._quarantine_size = free_set.count_released * self.file.grid.block_size
+        self._quarantine_size = self._released_size()
         for number in [number for number in self.marks if number < self._oldest_bar()]:
             del self.marks[number]
 
@@ -367,13 +363,12 @@ class Forest:
             raise ScopeError("a scope is open already; persist or discard it first")
         began_s = int(self._clock_s())
         body = WAL_SCOPE_BEGIN.pack(WalScopeBegin(state, 0, 0, self._pid, began_s))
-        before = self.file.wal.tail
         self._append(WalRecordKind.SCOPE_BEGIN, body)
-        self.scope_opened(state, self.op, began_s, before, self.file.wal.tail)
+        self.scope_opened(state, self.op, began_s, self.file.wal.tail)
 
-    def scope_opened(self, state: ScopeState, op: int, began_s: int, before: WalPosition, after: WalPosition) -> None:
-        """The effect of a begin record, the one between the two positions."""
-        self.scope = Scope(state, op, began_s, before=before, after=after, spilled=False, bytes_put=self.bytes_put)
+    def scope_opened(self, state: ScopeState, op: int, began_s: int, after: WalPosition) -> None:
+        """The effect of a begin record, the one before this position."""
+        self.scope = Scope(state, op, began_s, after=after, spilled=False, bytes_put=self.bytes_put)
         for tree in self.trees.values():
             tree.scope_open()
 
@@ -467,7 +462,7 @@ class Forest:
         self.marks[self.bar.number + 1] = Mark(scope.after, scope.bytes_put, 0)
         self.bar = self._bar_new(self.bar.number + 1)
         self.bar.fill = sum(tree.table_mutable.weight for tree in self.trees.values())
-        scope.before = scope.after = None
+        scope.after = None
         self._checkpoint_later()
 
     def _bar_complete(self) -> None:

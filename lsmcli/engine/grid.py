@@ -326,6 +326,11 @@ class Grid:
         assert self.free_set is not None
         return 1 <= address <= self.block_count and self.free_set.is_acquired(address)
 
+    def in_use(self, address: int) -> bool:
+        """Whether release() would take this address."""
+        assert self.free_set is not None
+        return 1 <= address <= self.block_count and self.free_set.is_acquired(address)
+
     def mark_acquired(self, address: int, kind: BlockKind) -> None:
         """Recovery: a WAL record refers to this block, which may be newer than the last checkpoint.
 

@@ -195,10 +195,11 @@ def inspect_block(path: str, address: int) -> dict[str, Any]:
     storage, file = _open(path)
     try:
         block_size = file.superblock.block_size
-        data = storage.read(file.grid.offset(address), block_size)
         report: dict[str, Any] = {"address": address, "offset": file.grid.offset(address)}
-        if len(data) < schema.BLOCK_HEADER.size:
-            return report | {"problem": f"the file ends before block {address}"}
+        block_count = file.grid.block_count_file()
+        if not 1 <= address <= block_count:
+            return report | {"problem": f"there is no block {address}: the file has blocks 1 to {block_count}"}
+        data = storage.read(file.grid.offset(address), block_size)
         header = schema.BLOCK_HEADER.unpack(data)
         for name, value in header._asdict().items():
             if not name.startswith("reserved") and name != "address":

@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from lsmcli.engine.forest import Entry, Forest
 
 
-def replay_record(
-    forest: "Forest", header: WalRecordHeader, body: bytes, before: WalPosition, after: WalPosition
-) -> None:
-    """Applies the record between the two positions. Raises DamageError when it makes no sense here."""
+def replay_record(forest: "Forest", header: WalRecordHeader, body: bytes, after: WalPosition) -> None:
+    """Applies the record before this position. Raises DamageError when it makes no sense here."""
     kind = header.kind
     if kind == WalRecordKind.OP:
         entries = decode_entries(body, header.entry_count)
@@ -47,7 +45,7 @@ def replay_record(
         begin = WAL_SCOPE_BEGIN.unpack(body)
         if begin.state not in (ScopeState.DURABLE, ScopeState.BOUND):
             raise _damage(header.op, f"unknown scope state {begin.state}")
-        forest.scope_opened(ScopeState(begin.state), header.op, begin.began_s, before, after)
+        forest.scope_opened(ScopeState(begin.state), header.op, begin.began_s, after)
     elif kind == WalRecordKind.SCOPE_PERSIST:
         # Without a scope: it was spilled, and the checkpoint that followed knows of its end.
         if forest.scope is not None:

@@ -39,9 +39,11 @@ class ScanSteps(Iterator[Columns]):
         tree_id, start, end, reverse, entries_first = self._arguments
         self._forest = self._database.forest
         tree = self._forest.tree(tree_id)
-        self._scan: Scan | None = Scan(tree, start, end, reverse=reverse, entries_first=entries_first)
-        self._columns = self._scan.columns()
+        scan = Scan(tree, start, end, reverse=reverse, entries_first=entries_first)
+        self._columns = scan.columns()
+        # No call in between, where an interrupt could come: close() counts down exactly what was counted here.
         self._forest.scans_open += 1
+        self._scan: Scan | None = scan
 
     def __next__(self) -> Columns:
         database = self._database
@@ -60,6 +62,7 @@ class ScanSteps(Iterator[Columns]):
                         raise database.too_old() from None
                 self.close()
                 database.forest = database.forest_open()
+                database.tree_required(self._arguments[0])
                 self._begin()
             else:
                 raise database.too_old()

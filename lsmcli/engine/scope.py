@@ -34,7 +34,7 @@ class ScopeStatus(NamedTuple):
 class Scope:
     """The open scope of a forest; see the module's docstring."""
 
-    __slots__ = ("after", "before", "began_s", "bytes_put", "changes", "op_begin", "spilled", "state")
+    __slots__ = ("after", "began_s", "bytes_put", "changes", "op_begin", "spilled", "state")
 
     def __init__(
         self,
@@ -42,7 +42,6 @@ class Scope:
         op_begin: int,
         began_s: int,
         *,
-        before: WalPosition | None,
         after: WalPosition | None,
         spilled: bool,
         bytes_put: int,
@@ -52,8 +51,7 @@ class Scope:
         self.op_begin = op_begin
         self.began_s = began_s
         self.changes = changes
-        self.before = before  # the WAL before the begin record, None when spilled
-        self.after = after  # and behind it
+        self.after = after  # the WAL behind the begin record, None when spilled
         self.spilled = spilled
         self.bytes_put = bytes_put  # of the forest, when it began
 
@@ -64,7 +62,6 @@ class Scope:
             ScopeState(superblock.scope_state),
             superblock.scope_snapshot,
             superblock.scope_began_s,
-            before=None,
             after=None,
             spilled=True,
             bytes_put=superblock.bytes_put,

@@ -42,6 +42,7 @@ from lsmcli.engine.wal_entry import decode_entries
 
 # A verification beside a writer starts again when the file changed under it.
 _ATTEMPTS_MAX: Final = 8
+_LOGGED: Final = ", in the log"  # ends the name of an owner that only the log refers to
 
 
 class Problem(NamedTuple):
@@ -146,8 +147,8 @@ class _Verification:
             for link in self._chain_links(reference, BlockKind.FREE_SET):
                 self._both_copies(link, BlockKind.FREE_SET, "the free set")
             return self.file.free_set_open()
-        except DamageError as error:
-            self._problem(error)
+        except (DamageError, FileError) as error:
+            self._problem(_as_damage(error, "free set", None))
             return None
 
     def _chain_links(self, reference: ChainReference, kind: BlockKind) -> Iterator[BlockReference]:
@@ -184,9 +185,9 @@ class _Verification:
                 data = file.grid.read(reference, BlockKind.MANIFEST)
                 reference = decode_block(data, reference.address, sb.block_size).older
             tables = list(file.tables())
-        except DamageError as error:
+        except (DamageError, FileError) as error:
             self.complete = False
-            self._problem(error)
+            self._problem(_as_damage(error, "manifest", None))
         self._count("manifest_blocks", sb.manifest_block_count)
         return tables
 
@@ -235,19 +236,19 @@ class _Verification:
                 if flag & FLAG_LARGE:
                     self._large(CHAIN_REFERENCE.unpack(value))
 
-    def _large(self, chain: ChainReference) -> None:
-        """Verifies and owns the blocks of an out-of-line value, once."""
+    def _large(self, chain: ChainReference, *, logged: bool = False) -> None:
+        """Verifies and owns the blocks of an out-of-line value, once. logged: no table refers to it yet."""
         assert self.file is not None
         if chain.address in self.chains:
             return
         self.chains.add(chain.address)
         self._count("large_values", 1)
-        owner = f"the value at block {chain.address}"
+        owner = f"the value at block {chain.address}" + (_LOGGED if logged else "")
         try:
-            for address in chain_addresses(self.file.grid, chain, BlockKind.LARGE):
-                self._own(address, owner, "large value")
             for _ in iterate_chain(self.file.grid, chain, BlockKind.LARGE):
                 pass
+            for address in chain_addresses(self.file.grid, chain, BlockKind.LARGE):
+                self._own(address, owner, "large value")
         except (DamageError, FileError) as error:
             self.complete = False
             self._problem(_as_damage(error, "large value", chain.address))
@@ -261,10 +262,10 @@ class _Verification:
                 if header.entry_count:
                     for _, _, value in decode_entries(body, header.entry_count):
                         if type(value) is ChainReference:
-                            self._large(value)
-        except DamageError as error:
+                            self._large(value, logged=True)
+        except (DamageError, FileError) as error:
             self.complete = False
-            self._problem(error)
+            self._problem(_as_damage(error, "wal", None))
 
     def _levels(self) -> None:
         """Opens the file as a reader does: levels disjoint, scopes in order."""
@@ -272,10 +273,10 @@ class _Verification:
             file = DataFile(self.storage, cache_size=0, writable=False)
             forest = Forest(file, memory_size=constants.MEMORY_SIZE_DEFAULT, pid=0, clock_s=lambda: 0.0)
             forest.open(committed=False)
-        except DamageError as error:
+        except (DamageError, FileError) as error:
             message = str(error)
             if all(problem.message != message for problem in self.report.problems):
-                self._problem(error)
+                self._problem(_as_damage(error, "manifest", None))
 
     def _accounts(self, free_set: FreeSet) -> None:
         """Compares what the free set says with what has an owner."""
@@ -286,7 +287,7 @@ class _Verification:
                 self.report.problems.append(Problem("free set", address, message))
         for address, owner in self.owners.items():
             # A value that only the WAL refers to may be newer than the free set.
-            newer = owner.startswith("the value") or address > free_set.block_count
+            newer = owner.endswith(_LOGGED) or address > free_set.block_count
             if not newer and not free_set.is_acquired(address):
                 message = f"block {address} belongs to {owner}, but the free set calls it free"
                 self.report.problems.append(Problem("free set", address, message))
@@ -300,7 +301,7 @@ def _chain_next(block: bytes) -> BlockReference:
     return BlockReference(head.next_address, head.next_address_twin, head.next_checksum)
 
 
-def _as_damage(error: LsmError, zone: str, address: int) -> DamageError:
+def _as_damage(error: LsmError, zone: str, address: int | None) -> DamageError:
     if isinstance(error, DamageError):
         return error
     return DamageError(str(error), zone=zone, address=address)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine.block_chain import chain_block_count
 from lsmcli.engine.constants import WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL, WAL_SIZE_MAX, WAL_SIZE_SECOND
-from lsmcli.engine.errors import DamageError, LimitError, NoSpaceError, OutcomeUnknownError
+from lsmcli.engine.errors import DamageError, LimitError, LsmError, NoSpaceError, OutcomeUnknownError
 from lsmcli.engine.wal import WalPosition
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def make_room(forest: "Forest", body_size: int) -> None:
     """
     wal = forest.file.wal
     full = size_full(forest.memory_size)
-    if forest.compaction_error is not None and wal.size >= full:
-        raise forest.compaction_error
+    if wal.size >= full and (error := _still_fails(forest)) is not None:
+        raise error
+    if wal.fits(body_size):
+        return
     if wal.live_size >= full // 2:
         forest.flush()
         forest.checkpoint()
@@ -52,6 +54,13 @@ def make_room(forest: "Forest", body_size: int) -> None:
         raise LimitError(f"an op of {body_size} bytes is too large; split it into several")
     resize(forest, size)
     assert wal.fits(body_size)
+
+
+def _still_fails(forest: "Forest") -> LsmError | None:
+    """What keeps compaction from going on; it is tried once more, since there may be space again."""
+    if forest.compaction_error is not None:
+        forest.advance()
+    return forest.compaction_error
 
 
 def resize(forest: "Forest", size: int) -> None:
@@ -72,8 +81,7 @@ def resize(forest: "Forest", size: int) -> None:
 
     forest.marks = {number: mark._replace(wal=moved(mark.wal)) for number, mark in forest.marks.items()}
     scope = forest.scope
-    if scope is not None and scope.before is not None and scope.after is not None:
-        scope.before = moved(scope.before)
+    if scope is not None and scope.after is not None:
         scope.after = moved(scope.after)
     try:
         forest.checkpoint()

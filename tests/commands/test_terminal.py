@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import select
+import signal
 import sys
 from pathlib import Path
 
@@ -22,18 +23,21 @@ def on_terminal(*words: str, answer: bytes = b"", **environment: str) -> tuple[i
         variables |= {"PYTHONPATH": str(Path(lsmcli.__file__).parent.parent), "TERM": "xterm"} | environment
         os.execvpe(sys.executable, [sys.executable, "-m", "lsmcli", *words], variables)
     shown = b""
-    while select.select([terminal], [], [], 20)[0]:
+    ended = False
+    while not ended and select.select([terminal], [], [], 20)[0]:
         try:
             some = os.read(terminal, 4096)
         except OSError:  # how a terminal ends
-            break
-        if not some:
-            break
+            some = b""
+        ended = not some
         shown += some
         if answer and shown.endswith(b"[y/N]: "):
             os.write(terminal, answer)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.close(terminal)  # only now: it would send the child a SIGHUP
+    assert ended, shown
     return code, shown.replace(b"\r\n", b"\n")
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from lsmcli.engine import free_set
-from tests.testing.model import Model
-from tests.testing.operations import Draw, Profile, Run, draw_profile, new_storage
+from lsmcli.engine.constants import WAL_SIZE_INITIAL, WAL_SIZE_SECOND
+from tests.testing.model import MAIN, Model
+from tests.testing.operations import Draw, Operation, Profile, Run, draw_profile, new_storage
 from tests.testing.recovery import examine
 from tests.testing.storage import SimulatedStorage
 
@@ -76,3 +77,36 @@ def test_a_crash_at_any_step_keeps_what_was_acknowledged(seed: int, number: int)
     profile = draw_profile(rng, memory_size=rng.choice((2048, 4096, 9000)))
     crashes = run_with_crashes(rng, profile, steps=60, share=0.5)
     assert crashes.count > 30
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize(
+    ("values", "ring_after", "share"),
+    [
+        (50, WAL_SIZE_SECOND, 0.1),  # moves on in the head of the file, and stays
+        (300, WAL_SIZE_INITIAL, 0.03),  # into the grid, and back when the file is closed
+    ],
+)
+def test_a_crash_while_the_log_moves(
+    rng: random.Random, durable: bool, values: int, ring_after: int, share: float
+) -> None:
+    """An op that is too large for the ring moves the log, in the middle of a scope."""
+    profile = draw_profile(random.Random(5), memory_size=64 * 1024, growth_factor=2, large_share=0.0)
+    crashes = Crashes(rng, share)
+    storage = new_storage(profile)
+    storage.hook = crashes.hook
+    crashes.run = run = Run(storage, profile, Model())
+    for i in range(20):
+        run.do(Operation("put", (MAIN, [(b"key %d" % i, b"small")])))
+    run.do(Operation("begin_durable" if durable else "begin_bound"))
+    run.do(Operation("put", (MAIN, [(b"key 3", b"in the scope")])))
+    run.do(Operation("batch", (MAIN, [(b"big %d" % i, bytes(2000)) for i in range(values)])))
+    assert run.database.stats()["wal_size"] >= WAL_SIZE_SECOND
+    for i in range(20):
+        run.do(Operation("put", (MAIN, [(b"key %d" % i, b"after %d" % i)])))
+    run.do(Operation("persist" if durable else "discard"))
+    run.do(Operation("put", (MAIN, [(b"key 1", b"last")])))
+    run.do(Operation("reopen"))
+    assert run.database.stats()["wal_size"] == ring_after
+    run.close()
+    assert crashes.count > 5

@@ -1,8 +1,8 @@
 """Every operation on the disk fails once, or from then on: a typed error, never a wrong answer.
 
-    NO_SPACE       the op did not happen; the same handle goes on, at the latest when there is space again
-    READ_FAILS     the call fails, the handle goes on
-    WRITE_…, SYNC_…  the handle is given up; reopening finds what was acknowledged
+NO_SPACE       the op did not happen; the same handle goes on, at the latest when there is space again
+READ_FAILS     the call fails, the handle goes on
+WRITE_…, SYNC_…  the handle is given up; reopening finds what was acknowledged
 """
 
 import random
@@ -36,9 +36,11 @@ class FaultsFrom(dict[int, Fault]):
         self.index = index
         self.fault = fault
         self.once = once
+        self.met = 0
 
     def get(self, index: int, default: object = None) -> object:  # type: ignore[override]  # as the disk asks
         if index == self.index or (index > self.index and not self.once):
+            self.met += 1
             return self.fault
         return default
 
@@ -81,7 +83,7 @@ def run_with(work: Workload, faults: FaultsFrom, rng: random.Random) -> str:
     failed = 0
     for step in range(STEPS):
         operation = draw.operation()
-        op_before = run.model.op
+        op_before, met = run.model.op, faults.met
         try:
             run.do(operation)
         except OutcomeUnknownError:
@@ -89,7 +91,9 @@ def run_with(work: Workload, faults: FaultsFrom, rng: random.Random) -> str:
             _examine_outcomes(run, faults.fault, rng)
             return "outcome unknown"
         except FileError as error:
+            assert run.storage.faults, f"an error that is over is told again: {error}"
             assert faults.fault in (Fault.NO_SPACE, Fault.READ_FAILS), error
+            assert faults.met != met or not faults.once, f"an error that is over is told again: {error}"
             assert isinstance(error, NoSpaceError) == (faults.fault is Fault.NO_SPACE), error
             outcome = "failed"
             failed += 1

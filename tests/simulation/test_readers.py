@@ -1,152 +1,208 @@
 """A reader beside a writer: every answer is a committed state, and never an older one than the answer before.
 
-The writer runs on a simulated disk; between any two of its operations a reader may open, refresh, ask or
-go on with a scan, on the same disk. And once for real: a writing and a reading process on one file.
+The writer's run is recorded, change by change; a reader then lives beside it, and before any of its own
+reads, also in the middle of opening, the writer may go on by some changes. And once for real: a writing and
+a reading process on one file.
 """
 
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import lsmcli
 from lsmcli.engine.database import Database
-from lsmcli.engine.errors import SnapshotTooOldError
-from tests.testing.model import MAIN, Model, Trees
+from lsmcli.engine.errors import SnapshotTooOldError, TreeError
+from tests.testing.model import Model, State, entries_between
 from tests.testing.operations import Draw, Profile, Run, draw_profile, new_storage, open_database_on
 from tests.testing.storage import SimulatedStorage
 
 
-class Disk(SimulatedStorage):
-    """What a reader sees: the writer's bytes as they are at each read."""
+class Change(NamedTuple):
+    """One step of the writer's disk: bytes at an offset, or (data None) a new length of the file."""
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(writable=False)
-        self.run = run
+    offset: int
+    data: bytes | None
+    op_done: int  # acknowledged before it
+    op_issued: int  # begun before it
+
+
+class RecordingDisk(SimulatedStorage):
+    """The writer's disk: keeps every change in order."""
+
+    def __init__(self, image: bytes | bytearray, changes: list[Change]) -> None:
+        super().__init__(image)
+        self.changes = changes
+        self.run: Run | None = None
+
+    def _note(self, offset: int, data: bytes | None) -> None:
+        run = self.run
+        done, issued = (0, 0) if run is None else (run.op_done, run.model.op)
+        self.changes.append(Change(offset, data, done, issued))
+
+    def _store(self, offset: int, data: bytes, *, lost: bool = False) -> None:
+        self._note(offset, data)
+        super()._store(offset, data, lost=lost)
+
+    def _resize(self, size: int) -> None:
+        self._note(size, None)
+        super()._resize(size)
+
+    def reopen(self) -> "RecordingDisk":
+        again = RecordingDisk(self.image, self.changes)
+        again.run = self.run
+        return again
+
+
+class ReplayedDisk(SimulatedStorage):
+    """What a reader sees: before any of its reads the writer may have gone on by some changes."""
+
+    def __init__(self, image: bytes, changes: list[Change], rng: random.Random, pace: float) -> None:
+        super().__init__(image, writable=False)
+        self.changes = changes
+        self.rng = rng
+        self.pace = pace  # chance that the writer goes on before a read
+        self.position = 0
+
+    @property
+    def op_done(self) -> int:
+        return self.changes[self.position].op_done if self.position < len(self.changes) else self.changes[-1].op_issued
+
+    @property
+    def op_issued(self) -> int:
+        return self.changes[min(self.position, len(self.changes) - 1)].op_issued
+
+    @property
+    def ended(self) -> bool:
+        return self.position == len(self.changes)
 
     def read(self, offset: int, size: int) -> bytes:
-        return bytes(self.run.storage.image[offset : offset + size])
+        if self.rng.random() < self.pace:
+            self.go_on(self.rng.choice((1, 1, 2, 10)))
+        return super().read(offset, size)
 
-    def size(self) -> int:
-        return len(self.run.storage.image)
+    def go_on(self, count: int) -> None:
+        for change in self.changes[self.position : self.position + count]:
+            end = change.offset + len(change.data or b"")
+            if change.data is None:
+                del self.image[change.offset :]
+            self.image.extend(bytes(max(0, end - len(self.image))))
+            if change.data is not None:
+                self.image[change.offset : end] = change.data
+        self.position = min(self.position + count, len(self.changes))
 
 
 class Reader:
-    """One reading handle whose steps fall between the writer's disk operations."""
+    """One reading process, from the writer's first change to its last."""
 
-    def __init__(self, rng: random.Random, run: Run, profile: Profile) -> None:
-        self.rng = rng
-        self.run = run
+    def __init__(self, disk: ReplayedDisk, profile: Profile, history: list[State]) -> None:
+        self.disk = disk
         self.profile = profile
-        self.steps = self._life()
-        self.answers = 0
-        self.too_old = 0
+        self.history = history
+        self.rng = disk.rng
+        self.op_seen = 0
+        self.counts: Counter[str] = Counter()
 
-    def step(self) -> None:
-        next(self.steps)
+    def live(self) -> None:
+        while not self.disk.ended:
+            op_min = max(self.op_seen, self.disk.op_done)
+            try:
+                database = open_database_on(self.disk, self.profile, writable=False, committed=True)
+            except SnapshotTooOldError:
+                self.counts["too fast to open"] += 1
+                continue
+            self._saw(database, op_min)
+            for _ in range(self.rng.randrange(1, 8)):
+                self._ask(database)
+                self._saw(database, self.op_seen)
+                self.disk.go_on(self.rng.choice((0, 0, 1, 5, 30)))
 
-    def _committed(self, op: int) -> Trees:
-        return self.run.model.history[op].committed
-
-    def _life(self) -> Iterator[None]:
-        rng = self.rng
-        op_seen = 0
-        while True:
-            op_min = max(op_seen, self.run.op_done)
-            database = open_database_on(Disk(self.run), self.profile, writable=False, committed=True)
-            for _ in range(rng.randrange(1, 6)):
-                op_seen = self._at(database, op_min)
-                yield from self._ask(database)
-                op_min = max(op_seen, self._at(database, op_seen))
-                if rng.random() < 0.3:
-                    op_min = max(op_min, self.run.op_done)
-                    database.refresh()
-            yield
-
-    def _at(self, database: Database, op_min: int) -> int:
+    def _saw(self, database: Database, op_min: int) -> None:
         op = database.forest.op
-        assert op_min <= op <= self.run.model.op
-        return op
+        assert op_min <= op <= self.disk.op_issued
+        self.op_seen = op
 
-    def _ask(self, database: Database) -> Iterator[None]:
-        """One question; what it may take some steps of the writer to ask is a scan."""
+    def _tree(self, database: Database, name: str) -> dict[bytes, bytes]:
+        return self.history[database.forest.op].committed[name]
+
+    def _ask(self, database: Database) -> None:
         rng = self.rng
-        kind = rng.choice(("get", "get_many", "scan", "stream"))
-        self.answers += 1
+        kind = rng.choice(("get", "get_many", "scan", "scan", "refresh"))
+        self.counts[kind] += 1
+        name = ""
         try:
-            names = database.trees()
-            name = rng.choice(names)
+            name = rng.choice(database.trees())
             keys = [rng.choice(self.profile.keys) for _ in range(10)]
-            keyspace = database.tree(name)
-            if kind == "get":
-                assert keyspace.get(keys[0]) in self._possible(database, name, keys[0])
+            if kind == "refresh":
+                op_min = max(self.op_seen, self.disk.op_done)
+                database.refresh()
+                self._saw(database, op_min)
+            elif kind == "get":
+                assert database.tree(name).get(keys[0]) == self._tree(database, name).get(keys[0])
             elif kind == "get_many":
-                found = keyspace.get_many(keys)
-                tree = self._committed(database.forest.op)[name]
-                assert found == [tree.get(key) for key in keys]
-            elif kind == "scan":
-                pairs = list(keyspace.scan(reverse=rng.random() < 0.5))
-                assert dict(pairs) == self._committed(database.forest.op)[name]
+                found = database.tree(name).get_many(keys)
+                assert found == [self._tree(database, name).get(key) for key in keys]
             else:
-                yield from self._stream(database, name)
+                self._scan(database, name)
         except SnapshotTooOldError:
-            self.too_old += 1
-            assert kind in ("scan", "stream")
-        except lsmcli.TreeError:
+            self.counts[f"too old: {kind}"] += 1
+        except TreeError:
             # The question made the reader go on to a state without this tree.
-            assert name not in self._committed(database.forest.op)
+            assert name not in self.history[database.forest.op].committed
 
-    def _possible(self, database: Database, name: str, key: bytes) -> list[bytes | None]:
-        return [self._committed(database.forest.op)[name].get(key)]
-
-    def _stream(self, database: Database, name: str) -> Iterator[None]:
-        """A scan that goes on while the writer writes: one state, from its first entry to its last."""
-        pairs = database.tree(name).scan()
+    def _scan(self, database: Database, name: str) -> None:
+        """One state from the first entry to the last, though the writer goes on; what came before an error is right."""
+        reverse = self.rng.random() < 0.5
+        pairs = database.tree(name).scan(reverse=reverse)
         first = next(pairs, None)
-        tree = sorted(self._committed(database.forest.op)[name].items())
-        assert first == (tree[0] if tree else None)
-        for wanted in tree[1:]:
-            if self.rng.random() < 0.3:
-                yield
-            assert next(pairs) == wanted
+        wanted = entries_between(self._tree(database, name), None, None, reverse=reverse)
+        assert first == (wanted[0] if wanted else None)
+        for pair in wanted[1:]:
+            if self.rng.random() < 0.1:
+                self.disk.go_on(self.rng.choice((1, 5, 30)))
+            assert next(pairs) == pair
         assert next(pairs, None) is None
 
 
-@pytest.mark.parametrize("number", range(12))
-def test_a_reader_between_the_steps_of_a_writer(seed: int, number: int) -> None:
-    rng = random.Random(f"{seed}/{number}")
-    profile = draw_profile(
-        rng, memory_size=rng.choice((2048, 4096)), window=1000, large_share=rng.choice((0.0, 0.1))
-    )
+def run_with_reader(seed: str, steps: int) -> Counter[str]:
+    """Records a writer's run, then lets a reader live beside it; what the reader met."""
+    rng = random.Random(seed)
+    profile = draw_profile(rng, memory_size=rng.choice((2048, 4096)), window=1000, large_share=rng.choice((0.0, 0.1)))
     model = Model()
-    run = Run(new_storage(profile), profile, model)
-    readers = [Reader(random.Random(rng.random()), run, profile) for _ in range(2)]
-    share = rng.choice((0.02, 0.2))
+    changes: list[Change] = []
+    disk = RecordingDisk(new_storage(profile).image, changes)
+    image = bytes(disk.image)
+    run = Run(disk, profile, model)
+    disk.run = run
+    draw = Draw(rng, profile, model)
+    for _ in range(steps):
+        run.do(draw.operation())
+    run.close()
+    counts: Counter[str] = Counter()
+    for pace in (0.02, 0.3):
+        reader = Reader(ReplayedDisk(image, changes, rng, pace), profile, model.history)
+        reader.live()
+        counts += reader.counts
+    return counts
 
-    def between(index: int, kind: str, offset: int, size: int) -> None:
-        if kind != "read":
-            for reader in readers:
-                if rng.random() < share:
-                    reader.step()
 
-    run.storage.hook = between
-    draw = Draw(random.Random(f"{seed}/{number}/operations"), profile, model)
-    for step in range(250):
-        operation = draw.operation()
+def test_a_reader_between_the_steps_of_a_writer(seed: int) -> None:
+    counts: Counter[str] = Counter()
+    for number in range(20):
         try:
-            run.do(operation)
+            counts += run_with_reader(f"{seed}/{number}", 250)
         except Exception as error:
-            error.add_note(f"step {step}: {operation}")
+            error.add_note(f"run {number}")
             raise
-    run.storage.hook = None
-    for reader in readers:
-        for _ in range(3):
-            reader.step()
-    assert sum(reader.answers for reader in readers) > 10
+    for kind in ("get", "get_many", "scan", "refresh", "too old: scan"):
+        assert counts[kind] > 10, counts
+    # A question that holds nothing open is asked again in the newest state, up to eight times.
+    assert counts["too old: get"] + counts["too old: get_many"] <= counts["get"] // 20, counts
 
 
 BLOCK_SIZE_REAL = 4096
@@ -191,7 +247,9 @@ def test_two_processes_on_one_file(tmp_path: Path) -> None:
                     assert len({value for _, value in pairs}) <= 1
                     try:
                         streams += 1
-                        largest = max((int(value[: len(value) // 40]) for _, value in database.scan(prefix=b"fill")), default=0)
+                        largest = max(
+                            (int(value[: len(value) // 40]) for _, value in database.scan(prefix=b"fill")), default=0
+                        )
                         versions.append(max(largest, versions[-1]) if largest else versions[-1])
                     except SnapshotTooOldError:
                         too_old += 1

@@ -93,9 +93,7 @@ def entries_between(
 ) -> list[tuple[bytes, bytes]]:
     """The entries of [start, end), in the order of a scan."""
     kept = [
-        (key, value)
-        for key, value in tree.items()
-        if (start is None or key >= start) and (end is None or key < end)
+        (key, value) for key, value in tree.items() if (start is None or key >= start) and (end is None or key < end)
     ]
     kept.sort(reverse=reverse)
     return kept if limit is None else kept[: max(0, limit)]

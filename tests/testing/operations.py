@@ -79,9 +79,7 @@ class Operation(NamedTuple):
 
 def new_storage(profile: Profile) -> SimulatedStorage:
     """A new, empty data file."""
-    _, head = superblock.format_file(
-        uuid=UUID, created_s=0, block_size=BLOCK_SIZE, growth_factor=profile.growth_factor
-    )
+    _, head = superblock.format_file(uuid=UUID, created_s=0, block_size=BLOCK_SIZE, growth_factor=profile.growth_factor)
     return SimulatedStorage(head)
 
 

@@ -1,8 +1,8 @@
 """What must hold of a disk that a crash left: a reader, a writer, a second crash, and going on from there.
 
-    op      1 ........ synced ........ done . issued
-    found                 k: any of these                  power failure
-    found                              k: one of these     kill: all that was written is there
+op      1 ........ synced ........ done . issued
+found                 k: any of these                  power failure
+found                              k: one of these     kill: all that was written is there
 """
 
 import random
@@ -29,7 +29,7 @@ def examine(
     *,
     lost_allowed: bool = False,
 ) -> int:
-    """Opens the disk in all ways. It must hold the model's state after some op k, op_min <= k <= model.op; returns k."""
+    """Opens the disk in all ways. It must hold the model's state after an op k, op_min <= k <= model.op. Returns k."""
     profile = profile._replace(cache_size=MIB)
     before = bytes(disk.image)
     reader = open_database_on(disk.reopen(), profile, writable=False)
