@@ -36,6 +36,11 @@ demo: $(STAMP) ## build a file from Unicode's character names and walk through i
 test: lint ## lint, then every test, on two cores (JOBS=n for more)
 	@$(BIN)/python -m pytest -n $(JOBS)
 
+.PHONY: prove
+prove: $(STAMP) ## the long proofs: a million entries against a model, twice, and 200 processes killed (some 5 minutes)
+	@$(BIN)/python -m tests.simulation.million
+	@LSMCLI_KILLS=200 $(BIN)/python -m pytest tests/simulation/test_kill.py
+
 .PHONY: lint
 lint: $(STAMP) ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check --quiet

@@ -17,8 +17,8 @@ The end of a bar:
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 from contextlib import suppress
+from typing import Final
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar

@@ -70,7 +70,7 @@ def test_another_file_is_neither_opened_nor_replaced(path: Path) -> None:
     path.write_bytes(b"something else " * 100)
     for flag in ("r", "w", "c", "n"):
         with pytest.raises(FormatError):
-            lsmcli.open(path, flag)  # type: ignore[arg-type]  # one of the four
+            lsmcli.open(path, flag)
     assert path.read_bytes() == b"something else " * 100
 
 

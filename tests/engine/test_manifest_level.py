@@ -4,6 +4,7 @@ import itertools
 import random
 
 import pytest
+from sortedcontainers import SortedDict
 
 from lsmcli.engine.constants import SNAPSHOT_LATEST
 from lsmcli.engine.errors import DamageError
@@ -152,3 +153,24 @@ def test_long_runs_of_changes_against_a_list(rng: random.Random) -> None:
     assert level.key_mins == [t.key_min for t in level.tables] == sorted(level.key_mins)
     assert level.key_maxes == [t.key_max for t in level.tables] == sorted(level.key_maxes)
     assert len(level.tables) > 20
+
+
+def test_a_level_finds_what_a_sorted_dict_of_its_tables_finds(rng: random.Random) -> None:
+    level = ManifestLevel()
+    sorted_dict: SortedDict[bytes, TableInfo] = SortedDict()  # by key_max
+    for _ in range(3000):
+        if sorted_dict and rng.random() < 0.4:
+            info = sorted_dict.pop(rng.choice(sorted_dict.keys()))
+            level.remove(info)
+        else:
+            start = rng.randrange(10_000) * 10
+            info = table(b"%06d" % start, key_max=b"%06d" % (start + rng.randrange(10)))
+            if any(other.key_min[:5] == info.key_min[:5] for other in sorted_dict.values()):
+                continue
+            sorted_dict[info.key_max] = info
+            level.insert(info)
+        key = b"%06d" % rng.randrange(100_000)
+        index = sorted_dict.bisect_left(key)
+        candidate = sorted_dict.values()[index] if index < len(sorted_dict) else None
+        assert level.table_for(key) is (candidate if candidate is not None and candidate.key_min <= key else None)
+    assert level.tables == list(sorted_dict.values())

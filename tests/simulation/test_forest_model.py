@@ -7,7 +7,16 @@ import pytest
 
 from lsmcli.engine import free_set
 from tests.testing.model import Model
-from tests.testing.operations import Draw, Profile, Run, assert_holds, assert_verified, draw_profile, new_storage
+from tests.testing.operations import (
+    WEIGHTS,
+    Draw,
+    Profile,
+    Run,
+    assert_holds,
+    assert_verified,
+    draw_profile,
+    new_storage,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +49,22 @@ def run_operations(rng: random.Random, profile: Profile, steps: int) -> Run:
 def test_random_operations_equal_the_model(seed: int, number: int) -> None:
     rng = random.Random(f"{seed}/{number}")
     run_operations(rng, draw_profile(rng), steps=400)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_three_levels_and_more_equal_the_model(seed: int, number: int) -> None:
+    """Long keys, written in places: many small tables, which have to move down."""
+    rng = random.Random(f"{seed}/levels/{number}")
+    keys = sorted(rng.randbytes(300) for _ in range(700))
+    profile = draw_profile(
+        rng,
+        memory_size=4096,
+        growth_factor=2,
+        keys=keys,
+        keys_hot=keys[:8],
+        hot_share=0.05,
+        window=20,
+        value_size_max=300,
+        weights={**WEIGHTS, "batch": 40, "compact": 0, "delete_range": 0, "drop_tree": 0, "create_tree": 0},
+    )
+    assert run_operations(rng, profile, steps=500).levels_used >= 3

@@ -232,7 +232,7 @@ def test_two_processes_on_one_file(tmp_path: Path) -> None:
     """The writer stamps twenty keys at once with a rising number: a reader finds one number in all of them."""
     path = tmp_path / "shared.lsm"
     lsmcli.open(path, block_size=BLOCK_SIZE_REAL).close()
-    seconds = 8.0
+    seconds = 6.0
     with subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(seconds)], stdout=subprocess.PIPE) as writer:
         versions = [0]
         too_old = streams = 0
