@@ -32,6 +32,10 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## build a file from Unicode's character names and walk through it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/demo.sh
 
+.PHONY: picture
+picture: $(STAMP) ## draw docs/shell.svg anew from a real session of the shell
+	@$(BIN)/python demo/shell_picture.py docs/shell.svg
+
 .PHONY: test
 test: lint ## lint, then every test, on two cores (JOBS=n for more)
 	@$(BIN)/python -m pytest -n $(JOBS)

@@ -69,6 +69,8 @@ COMMANDS: Final = {
     "tree": ("lsmcli.commands.tree", "List, create and drop trees."),
     "import": ("lsmcli.commands.import_", "Store the rows of a file."),
     "export": ("lsmcli.commands.export", "Write the entries to a file."),
+    "exec": ("lsmcli.commands.exec", "Run the lines of a script."),
+    "sync": ("lsmcli.commands.sync", "Bring what was written to the disk."),
     "compact": ("lsmcli.commands.compact", "Bring all levels down and give space back."),
     "stats": ("lsmcli.commands.stats", "Print the counters of the data file."),
     "inspect-levels": ("lsmcli.commands.inspect_levels", "Show the levels of every tree and how full they are."),
@@ -171,6 +173,9 @@ def code_kind() -> str:
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error, apart from errors.")
 @click.option("-v", "--verbose", count=True, help="More messages, such as timings.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to colour.  [auto]")
+@click.option("--safe", is_flag=True, help="Refuse other files, and commands of the system's shell.")
+@click.option("--config", metavar="FILE", help="Settings of the shell.  [~/.config/lsmcli/config.toml]")
+@click.option("--history-file", envvar="LSMCLI_HISTFILE", metavar="FILE", help="Lines typed in the shell.")
 @click.option("--no-color", is_flag=True, help="The same as --color never.")
 @click.option(
     "--version",
@@ -184,18 +189,20 @@ def code_kind() -> str:
 @click.pass_context
 def root(
     ctx: click.Context, file: str | None, tree: str, read_only: bool, wait: float, quiet: bool,
-    verbose: int, color: str, no_color: bool,
+    verbose: int, color: str, no_color: bool, safe: bool,
+    config: str | None, history_file: str | None,
 ) -> None:  # fmt: skip
     """An ordered key-value database in one crash-safe file.
 
-    FILE is the data file; what follows it is one command. These options can be set in the environment too:
-    LSMCLI_COLOR=never is --color never.
+    FILE is the data file; what follows it is one command. Without one it opens a shell on a terminal, and runs
+    the lines of standard input otherwise.
+    These options can be set in the environment too: LSMCLI_COLOR=never is --color never.
     """
-    if ctx.invoked_subcommand is None or file is None:
-        if file in COMMANDS and not os.path.lexists(file):
-            raise click.UsageError(f"FILE is missing before the command: lsmcli FILE {file}", ctx)
+    if file is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(EXIT_USAGE)
+    if ctx.invoked_subcommand is None and file in COMMANDS and not os.path.lexists(file):
+        raise click.UsageError(f"FILE is missing before the command: lsmcli FILE {file}", ctx)
     ctx.obj = Session(
         file,
         tree_name=tree,
@@ -203,7 +210,28 @@ def root(
         wait_s=wait,
         verbosity=-1 if quiet else verbose,
         color="never" if no_color else color,
+        safe=safe,
     )
+    if ctx.invoked_subcommand is None:
+        run_lines(ctx, config, history_file)
+
+
+def run_lines(ctx: click.Context, config: str | None, history: str | None) -> None:
+    """FILE alone: a shell on a terminal; else the lines of standard input are a script."""
+    if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        from lsmcli.repl.loop import shell_of
+        from lsmcli.repl.prompt import run_shell
+        from lsmcli.repl.settings import load, pager_of
+
+        settings = load(config)
+        if ctx.get_parameter_source("color") == click.core.ParameterSource.DEFAULT and ctx.obj.color == "auto":
+            ctx.obj.color = settings.color
+        shell = shell_of(ctx.obj, settings, pager=pager_of(settings), terminal=True)
+        ctx.exit(run_shell(shell, history=history))
+    from lsmcli.commands.exec import command
+
+    with command.make_context("exec", [], parent=ctx) as inner:
+        command.invoke(inner)
 
 
 def main(words: Sequence[str] | None = None) -> int:

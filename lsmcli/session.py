@@ -11,8 +11,8 @@ The command line makes a session for one command; a shell keeps one for many.
 
 import os
 import sys
-from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, NamedTuple
 
 from lsmcli.engine.constants import TREE_NAME_MAIN
 from lsmcli.engine.errors import FileError, ReadOnlyError, StateError
@@ -20,7 +20,10 @@ from lsmcli.formats.esc import safe_text
 
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
+    from lsmcli.engine.guard import BoundScope
     from lsmcli.engine.keyspace import Keyspace
+
+FRESH_NS: Final = 50_000_000  # ten times the coarsest clock that file systems on Linux stamp changes with
 
 
 class Session:
@@ -29,6 +32,7 @@ class Session:
     wait_s: how long a writing command waits for another writer, in seconds.
     verbosity: -1 quiet, 0 as usual, from 1 on also timings.
     color: "auto", "always" or "never".
+    safe: refuse whatever reaches outside of the data file: other files, and commands of the system's shell.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Session:
         wait_s: float = 0.0,
         verbosity: int = 0,
         color: str = "auto",
+        safe: bool = False,
         out: BinaryIO | None = None,
     ) -> None:
         self.path = path
@@ -48,10 +53,14 @@ class Session:
         self.wait_s = wait_s
         self.verbosity = verbosity
         self.color = color
+        self.safe = safe
         self._out = out
         self._began_s = monotonic()
         self._writer: Database | None = None
         self._readers: dict[bool, Database] = {}  # by whether they look past an open scope
+        self._readers_seen: dict[bool, FileState] = {}
+        self._atomic = False
+        self._scope: BoundScope | None = None
 
     # -- the database ---------------------------------------------------------------------------
 
@@ -66,10 +75,13 @@ class Session:
         if self._writer is not None and not committed:
             return self._writer
         reader = self._readers.get(committed)
+        state = file_state(self.path)
         if reader is None:
             reader = self._readers[committed] = self._open_for_reading(committed)
-        else:
+        elif state is None or state.fresh or state != self._readers_seen.get(committed):
             reader.refresh()
+        if state is not None:
+            self._readers_seen[committed] = state
         return reader
 
     def tree(
@@ -93,6 +105,8 @@ class Session:
         if self._writer is None:
             self._close_readers()
             self._writer = self._open_for_writing("c" if create else "w")
+            if self._atomic:
+                self._enter_scope(self._writer)
         return self._writer
 
     def _open_for_reading(self, committed: bool) -> "Database":
@@ -108,6 +122,40 @@ class Session:
             self.require_file()
         return lsmcli.open(self.path, flag, wait_s=self.wait_s, command="lsmcli")
 
+    def refuse_outside(self, what: str) -> None:
+        """Raise StateError with --safe, for something that reaches outside of the data file."""
+        if self.safe:
+            raise StateError(f"{safe_text(what)}: --safe forbids other files and commands of the system")
+
+    # -- all or nothing -------------------------------------------------------------------------
+
+    @property
+    def atomic(self) -> bool:
+        """Whether all that commands write is in one scope, see `atomic_begin`."""
+        return self._atomic
+
+    def atomic_begin(self) -> None:
+        """From here on, all that commands write is in one scope. ScopeError if one is open, at the first write."""
+        self._atomic = True
+        if self._writer is not None:
+            self._enter_scope(self._writer)
+
+    def atomic_end(self, *, keep: bool) -> None:
+        """Keep all that was written since `atomic_begin`, or undo it."""
+        self._atomic = False
+        scope, self._scope = self._scope, None
+        if scope is None:
+            return
+        if keep:
+            scope.__exit__(None, None, None)
+        elif self._writer is not None and self._writer.unusable is None:
+            scope.discard()
+
+    def _enter_scope(self, writer: "Database") -> None:
+        scope = writer.scope()
+        scope.__enter__()
+        self._scope = scope
+
     # -- the ends -------------------------------------------------------------------------------
 
     def command_done(self) -> None:
@@ -120,9 +168,18 @@ class Session:
             self.message(f"{1000 * (monotonic() - self._began_s):.1f} ms")
             self._began_s = monotonic()
 
+    def redirect(self, out: BinaryIO | None) -> BinaryIO | None:
+        """Send data somewhere else, None for standard output; returns where it went before."""
+        before, self._out = self._out, out
+        return before
+
     def close(self) -> None:
         """Close what is open. A session may go on: the next command opens again."""
         self._close_readers()
+        self.close_writer()
+
+    def close_writer(self) -> None:
+        """Close the handle that writes, and let others write."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
@@ -130,6 +187,7 @@ class Session:
     def _close_readers(self) -> None:
         while self._readers:
             self._readers.popitem()[1].close()
+        self._readers_seen.clear()
 
     # -- output ---------------------------------------------------------------------------------
 
@@ -154,6 +212,27 @@ class Session:
     def out_in_color(self) -> bool:
         """Whether data is coloured, see `wants_color`."""
         return wants_color(self.color, self.out_is_terminal())
+
+
+class FileState(NamedTuple):
+    """What tells whether a file was written to: its identity, size and time of change in nanoseconds.
+
+    fresh: changed so lately that the clock of the file system might not tell one more change from the last one.
+    """
+
+    inode: int
+    size: int
+    changed_ns: int
+    fresh: bool
+
+
+def file_state(path: str) -> FileState | None:
+    """The state of a file, None if there is no telling. Two equal states that are not fresh: nobody wrote between."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns, time_ns() - found.st_mtime_ns < FRESH_NS)
 
 
 def wants_color(when: str, is_terminal: bool) -> bool:

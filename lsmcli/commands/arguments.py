@@ -60,6 +60,8 @@ class DataArguments:
             if self._input_taken:
                 raise click.UsageError("two values are read from standard input: only one can be")
             self._input_taken = True
+        else:
+            self.session.refuse_outside(text)
         from lsmcli.commands.files import read_value
 
         return read_value(text)

@@ -9,12 +9,13 @@ An argument is its own bytes, unless it starts with a prefix that says otherwise
 """
 
 import binascii
-import os
+import sys
 from collections.abc import Callable
 from typing import Final
 
 from lsmcli.formats.esc import TextError, parse_escapes, parse_quoted, plain, quoted
 
+ENCODING: Final = sys.getfilesystemencoding()  # of arguments
 INTEGERS: Final = {"u64be": (8, 0), "u32be": (4, 0), "i64be": (8, 1 << 63)}  # name -> size, offset that makes it >= 0
 
 
@@ -31,7 +32,7 @@ class Codec:
 def argument_bytes(text: str) -> bytes:
     """The bytes of an argument exactly as the program was given them, in any locale."""
     try:
-        return os.fsencode(text)
+        return text.encode(ENCODING, "surrogateescape")  # os.fsencode takes five times as long to find this out
     except UnicodeEncodeError:
         # Text that did not come from the command line, in a locale that cannot write it.
         return text.encode("utf-8", "surrogateescape")
@@ -39,8 +40,10 @@ def argument_bytes(text: str) -> bytes:
 
 def parse_argument(text: str) -> bytes:
     """An argument with its optional prefix; TextError when what follows the prefix is wrong."""
-    name, colon, rest = text.partition(":")
-    parse = PREFIXES.get(name) if colon else None
+    if ":" not in text:
+        return argument_bytes(text)
+    name, _, rest = text.partition(":")
+    parse = PREFIXES.get(name)
     if parse is None:
         return argument_bytes(text)
     try:

@@ -51,6 +51,7 @@ def command(
     if value_format == "json" and name != "jsonl":
         raise click.UsageError("--value-format json is for the format jsonl")
     if dest != "-":
+        session.refuse_outside(dest)
         refuse_data_file(dest, session.path)
     counts = Counts()
     pairs = counted(session.tree(tree_name, committed=committed).scan(), counts)

@@ -30,7 +30,7 @@ def file_error(path: str, error: OSError) -> FileError:
 def standard_input() -> BinaryIO:
     """The bytes of standard input; FileError when it is closed."""
     if sys.stdin is None:
-        raise FileError("standard input is closed: name a file instead of -")
+        raise FileError("there is no standard input here: name a file instead of -, or give a here-document")
     return sys.stdin.buffer
 
 

@@ -1,6 +1,6 @@
 """get: print the values of keys."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -31,6 +31,12 @@ def command(ctx: click.Context, data: DataArguments, keys: tuple[str, ...], raw:
     A value of printable text is shown as it is; any other in double quotes, with escapes such as \\n and \\x00.
     If a key is absent the exit code is 1, and nothing is printed for it on standard output.
     """
+    if not print_values(data, keys, raw=raw, as_json=as_json):
+        ctx.exit(1)
+
+
+def print_values(data: DataArguments, keys: Sequence[str], *, raw: bool = False, as_json: bool = False) -> bool:
+    """Print the values that are there, name the absent keys in messages, and tell whether there were none of those."""
     if raw and (len(keys) > 1 or as_json):
         raise click.UsageError("--raw prints one value: it takes one KEY, and no --json")
     wanted = [data.key(word) for word in keys]
@@ -48,8 +54,7 @@ def command(ctx: click.Context, data: DataArguments, keys: tuple[str, ...], raw:
                 out.write(value)
             else:
                 out.writelines(lines_for(data, key, value, as_json=as_json, with_key=len(wanted) > 1))
-    if absent:
-        ctx.exit(1)
+    return absent == 0
 
 
 def colored(data: DataArguments, shown: bytes) -> bytes:

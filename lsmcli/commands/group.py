@@ -6,12 +6,23 @@ from typing import Any
 
 import click
 
+from lsmcli.session import Session
+
 
 def show_help(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     """Print the help of the command and end."""
     if wanted and not ctx.resilient_parsing:
-        click.echo(ctx.get_help())
+        print_text(ctx, ctx.get_help())
         ctx.exit()
+
+
+def print_text(ctx: click.Context, text: str) -> None:
+    """A text for people, with the data of the command if it has a session, for a shell sends that somewhere else."""
+    session = ctx.find_object(Session)
+    if session is None:
+        click.echo(text)
+    else:
+        session.out.write(text.encode("utf-8", "surrogateescape") + b"\n")
 
 
 def help_option() -> click.Option:

@@ -82,6 +82,7 @@ def command(
     counts = Counts()
     began_s = monotonic()
     if source != "-":
+        session.refuse_outside(source)
         refuse_data_file(source, session.path)
     with source_opened(source) as (stream, size):
         name = "standard input" if source == "-" else source

@@ -1,5 +1,7 @@
 """put: store values under keys, all in one atomic step."""
 
+from collections.abc import Sequence
+
 import click
 
 from lsmcli.commands.arguments import DataArguments, data_options
@@ -27,15 +29,20 @@ def command(data: DataArguments, words: tuple[str, ...]) -> None:
     with hex: b64: esc: u64be: u32be: i64be:, or with raw: which makes the rest literal; -L turns all of that off.
     The data file is created if it is missing. When the command ends, the data is on the disk.
     """
-    pairs = pairs_of(data, words)
-    tree = data.write()
-    if len(pairs) == 1:
-        tree.put(*pairs[0])
+    store(data, words)
+
+
+def store(data: DataArguments, words: Sequence[str]) -> None:
+    """Store values under keys, given as alternating words, in one atomic step."""
+    if len(words) == 2:
+        key, value = data.key(words[0]), data.value(words[1])
+        data.write().put(key, value)
     else:
-        tree.put_many(pairs)
+        pairs = pairs_of(data, words)
+        data.write().put_many(pairs)
 
 
-def pairs_of(data: DataArguments, words: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+def pairs_of(data: DataArguments, words: Sequence[str]) -> list[tuple[bytes, bytes]]:
     """Keys and values of alternating words; UsageError if the last key has no value."""
     if len(words) % 2:
         raise click.UsageError(f"no value for the key {words[-1]!r}")

@@ -6,7 +6,7 @@ r"""A line and its words: the grammar that scripts and the shell share. Pure.
 
 White space separates words. Between double quotes the escapes of esc.py hold: \xHH, \n \r \t \a \b, and a backslash
 before any other character is that character. Between single quotes only \' is an escape. A quote that closes is
-followed by white space or the end. Outside of quotes a backslash is itself. # begins a comment where a word could begin.
+followed by white space or the end. Outside of quotes a backslash is itself. # begins a comment where a word could.
 
     put note - <<END                  a here-document: the lines up to END are the standard input of the command
     put key \                         a backslash alone at the end of a line: it goes on in the next one
@@ -18,6 +18,7 @@ Invariants:
 
 import re
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from typing import Final, NamedTuple
 
 from lsmcli.formats.esc import TextError, is_plain, parse_escapes, quoted
@@ -54,7 +55,7 @@ class Word(NamedTuple):
 
 
 class Redirection(NamedTuple):
-    """Where the output of a line goes. operator: ">", ">>" or "|"; target: a path, or a command for the system's shell."""
+    """Where the output of a line goes. operator: ">", ">>" or "|"; target: a path, or a command of the system."""
 
     operator: str
     target: bytes
@@ -194,6 +195,32 @@ def word_text(data: bytes) -> bytes:
 # --- commands out of lines ----------------------------------------------------------------------------------------
 
 
+class Lines(Iterator[bytes]):
+    """The lines of blocks that end with whole lines. exhausted: the next one has to be waited for, or is none."""
+
+    __slots__ = ("_blocks", "_lines", "_next", "exhausted")
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._lines: Iterator[bytes] = iter(())
+        self._next: bytes | None = None
+        self.exhausted = True
+
+    def __next__(self) -> bytes:
+        line = self._next
+        while line is None:
+            self._lines = iter(lines_of(next(self._blocks)))
+            line = next(self._lines, None)
+        self._next = next(self._lines, None)
+        self.exhausted = self._next is None
+        return line
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """The lines of a block with their line ends; unlike splitlines it takes LF for one, and nothing else."""
+    return BytesIO(block).readlines()
+
+
 class Command(NamedTuple):
     """One command of a script: where it begins, its text, and what splitting it gave."""
 
@@ -214,6 +241,10 @@ def commands_of(lines: Iterable[bytes], *, quotes_span_lines: bool = False) -> I
     stream = iter(lines)
     for source in stream:
         number += 1
+        if _SPECIAL(source) is None:  # most lines of a long script
+            if words := source.split():
+                yield Command(number, source, Line(words), None, None)
+            continue
         first = number
         while True:
             error = None
@@ -244,7 +275,7 @@ def commands_of(lines: Iterable[bytes], *, quotes_span_lines: bool = False) -> I
 
 def is_complete(text: bytes) -> bool:
     """Whether text can be run as it is, or needs more lines."""
-    commands = commands_of(text.splitlines(keepends=True), quotes_span_lines=True)
+    commands = commands_of(lines_of(text), quotes_span_lines=True)
     return not any(isinstance(command.error, OpenError) for command in commands)
 
 

@@ -93,7 +93,7 @@ def test_a_file_may_have_the_name_of_a_command(lsm: Lsm) -> None:
 
 
 def test_no_command_prints_the_commands_on_standard_error(lsm: Lsm) -> None:
-    for words in ([], ["t.lsm"], ["-q", "t.lsm"]):
+    for words in ([], ["-q"]):
         result = lsm.run(*words)
         assert (result.code, result.out) == (2, b"")
         assert "Commands:\n  put " in result.err
@@ -390,5 +390,17 @@ def test_a_one_shot_get_imports_nothing_heavy(lsm: Lsm) -> None:
     assert value == b"1"
     heavy = set("json tabulate argparse dataclasses asyncio logging tempfile prompt_toolkit importlib.metadata".split())
     assert heavy.intersection(modules.decode().split()) == set()
+    assert b"lsmcli.repl" not in modules
     commands = [name for name in modules.decode().split() if name.startswith("lsmcli.commands.")]
     assert sorted(commands) == [f"lsmcli.commands.{name}" for name in ("arguments", "encoding", "get", "group")]
+
+
+def test_a_script_imports_no_terminal(lsm: Lsm) -> None:
+    program = "import sys; from lsmcli.cli import main; main(['t.lsm']); print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(Path(lsmcli.__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=b"put a 1\nget a\n", capture_output=True, check=True, env=environment
+    )
+    value, modules = done.stdout.decode().split("\n", 1)
+    assert value == "1"
+    assert {"prompt_toolkit", "tomllib", "json", "tabulate", "asyncio"}.intersection(modules.split()) == set()

@@ -27,7 +27,7 @@ from lsmcli.repl.words import (
         (b"  put\ta  b \r\n", [b"put", b"a", b"b"]),
         (rb'put "a b" "\x00\xFF\n\"\\"', [b"put", b"a b", b'\x00\xff\n"\\']),
         (rb"put 'a \n b' 'it\'s'", [b"put", rb"a \n b", b"it's"]),
-        (b'put "" \'\'', [b"put", b"", b""]),
+        (b"put \"\" ''", [b"put", b"", b""]),
         (b'scan --prefix="a b"', [b"scan", b"--prefix=a b"]),
         (rb"put a\b c:\x", [b"put", rb"a\b", rb"c:\x"]),
         (b"put a b # c 'd", [b"put", b"a", b"b"]),
