@@ -327,7 +327,8 @@ def message_of(error: BaseException, code: int) -> str:
         hint = f" (see {ctx.command_path} --help)" if ctx is not None else ""
         unknown = isinstance(error, click.NoSuchOption) and not error.possibilities
         dash = ". A key or value that starts with - goes behind --" if unknown else ""
-        return " ".join(error.format_message().split()) + dash + hint
+        text = " ".join(error.format_message().split())
+        return (text.removesuffix(".") if dash else text) + dash + hint
     if isinstance(error, OSError) and not isinstance(error, errors.LsmError):
         return f"{error.filename or 'standard output'}: {(error.strerror or str(error)).lower()}"
     if code == EXIT_INTERNAL:

@@ -77,6 +77,7 @@ FILE_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 FILE_ACCESS = {
     "lsmcli/engine/storage.py",
     "lsmcli/commands/files.py",
+    "lsmcli/repl/editor.py",
     "lsmcli/repl/history.py",
     "lsmcli/repl/outputs.py",
     "lsmcli/repl/settings.py",

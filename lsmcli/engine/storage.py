@@ -356,9 +356,7 @@ class FileStorage:
         except OSError as error:
             if error.errno in ERRNO_LOCK_BUSY:
                 return False
-            raise FileError(
-                f"{self.name} cannot be locked: {error.strerror}; move it to a file system that has locks"
-            ) from error
+            raise FileError(f"{self.name} cannot be locked: {error.strerror}; use a file system with locks") from error
         return True
 
     def close(self) -> None:
@@ -369,6 +367,9 @@ class FileStorage:
         try:
             try:
                 if self._lock_pid == os.getpid():
+                    if not self._poison and os.fstat(fd).st_size >= constants.GRID_OFFSET:
+                        # Without the note a file that was opened, and not changed, is what it was before.
+                        os.pwrite(fd, bytes(constants.LOCK_SIZE), constants.LOCK_OFFSET)
                     # A child that was forked meanwhile shares the lock and would keep it past this close.
                     _set_lock(fd, held=False)
             finally:

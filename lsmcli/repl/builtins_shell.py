@@ -161,8 +161,8 @@ def line_of(words: list[str]) -> str:
 def watch(shell: Shell, count: int | None, seconds: float, words: tuple[str, ...]) -> None:
     """Run COMMAND every so many SECONDS and draw its result in place, until Ctrl-C."""
     command = shell.grammar.expanded(list(words))
-    if command[:1] == ["watch"]:
-        raise click.UsageError("watch does not watch itself")
+    if command[0].lower() in ("watch", "edit"):
+        raise click.UsageError(f"watch does not watch {'itself' if command[0].lower() == 'watch' else 'an editor'}")
     if shell.session.atomic:
         raise click.UsageError("watch lets go of the file between two rounds: not inside of --atomic")
     is_terminal = shell.session.out_is_terminal()
@@ -284,6 +284,33 @@ def open_(shell: Shell, path: str) -> None:
     shell.open_file(path)
 
 
+@click.command(
+    "edit",
+    cls=Command,
+    examples="""
+        edit
+        edit put crane '115 cm'
+    """,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("words", nargs=-1, metavar="[WORD]...", type=click.UNPROCESSED)
+@pass_shell
+def edit(shell: Shell, words: tuple[str, ...]) -> None:
+    """Open the last text of this session, or WORDs, in the editor; the lines that were saved are shown, and run.
+
+    The editor is what VISUAL names, else EDITOR. Leaving it without saving runs nothing.
+    """
+    from lsmcli.repl.editor import edited
+
+    shell.session.refuse_outside("edit")
+    if shell.depth or shell.runs_edited:
+        raise click.UsageError("edit is for lines that are typed: not in a script, nor in what was edited")
+    shell.session.out.flush()
+    shell.edited = edited((line_of(list(words)) if words else shell.text_last.rstrip("\n")) + "\n")
+    if shell.edited is None:
+        shell.session.message("the text was not saved: nothing of it runs")
+
+
 BUILTINS: Final = {
     **BUILTINS_OF_SCRIPTS,
     "help": help_,
@@ -298,4 +325,5 @@ BUILTINS: Final = {
     "once": once,
     "tee": tee,
     "open": open_,
+    "edit": edit,
 }

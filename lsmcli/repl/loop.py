@@ -49,6 +49,7 @@ SHELL_BUILTINS: Final = {
     "once": (_MODULE, "Send the next result to a file."),
     "tee": (_MODULE, "Send all results to a file too."),
     "open": (_MODULE, "Go on with another data file."),
+    "edit": (_MODULE, "Write lines in an editor, and run them."),
 }
 SHELL_ALIASES: Final = {
     **ALIASES,
@@ -73,6 +74,15 @@ class ShellSession(Session):
         database = super()._open_for_writing(flag)
         self._undo.attach(database)
         return database
+
+    def atomic_end(self, *, keep: bool) -> None:
+        """As for every session; what was discarded with its scope is nothing that could be undone."""
+        wrote = self._scope is not None
+        try:
+            super().atomic_end(keep=keep)
+        finally:
+            if wrote and not keep:
+                self._undo.refuse("its scope was discarded, so nothing of it is left")
 
 
 class Target:
@@ -109,6 +119,9 @@ class Shell(Runner):
         self.target_once: Target | None = None
         self.seconds = 0.0  # that the last command took
         self.code = 0  # of the last command
+        self.text_last = ""  # that was run, apart from those that ask for the editor
+        self.edited: str | None = None  # a text that the editor left, to be run next
+        self.runs_edited = False
         for name, text in settings.aliases.items():
             self.set_alias(name, text)
 
@@ -121,10 +134,29 @@ class Shell(Runner):
         """
         source = text.encode("utf-8", "surrogateescape")
         for command in commands_of(lines_of(source), quotes_span_lines=True):
+            if not self._asks_for_editor(command):
+                self.text_last = text
             self.code = self.run_one(command)
+            edited, self.edited = self.edited, None
+            if edited is not None:
+                self._run_edited(edited)
             if self.code or self.exit_code is not None:
                 break
         return self.code
+
+    def _asks_for_editor(self, command: Command) -> bool:
+        words = self.grammar.expanded([os.fsdecode(word) for word in command.line.words[:1]])
+        return [word.lower() for word in words[:1]] == ["edit"]
+
+    def _run_edited(self, text: str) -> None:
+        """Show a text that the editor left, and run it."""
+        for line in text.splitlines():
+            self.session.message(line)
+        self.runs_edited = True
+        try:
+            self.run_text(text)
+        finally:
+            self.runs_edited = False
 
     def run_one(self, command: Command) -> int:
         """Run one command, tell its error, and let go of the file."""
@@ -180,7 +212,8 @@ class Shell(Runner):
 
     def scope_changed(self, text: str) -> None:
         """A scope began or ended: what was before cannot be undone any more."""
-        self.undo.refuse(f"it was `{text}`")
+        is_discard = text.split()[1:2] == ["discard"]
+        self.undo.refuse("a scope was discarded, with what was written in it" if is_discard else f"it was `{text}`")
 
     # -- where results go -----------------------------------------------------------------------
 

@@ -7,6 +7,7 @@
 The only file that imports prompt_toolkit, apart from the history; both are imported when a shell starts.
 """
 
+import asyncio
 import glob
 import os
 import sys
@@ -14,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import get_app
+from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
@@ -39,9 +41,11 @@ from lsmcli.repl.completion import (
     suggest,
     typed_bytes,
 )
+from lsmcli.repl.editor import edited
 from lsmcli.repl.history import FileHistory, history_path
 from lsmcli.repl.keys import next_segments
 from lsmcli.repl.loop import Shell
+from lsmcli.repl.script import code_of, text_of
 from lsmcli.repl.words import is_complete, word_text
 from lsmcli.session import wants_color
 
@@ -191,6 +195,26 @@ def bindings_of(modes: Modes) -> KeyBindings:
     return bindings
 
 
+def open_in_editor(buffer: Buffer) -> asyncio.Task[None]:
+    """Edit what is typed as `edit` does, and run it if it was saved; an error leaves it as it is."""
+
+    def ask() -> str | None:
+        try:
+            return edited(buffer.text + "\n")
+        except (LsmError, OSError) as error:
+            sys.stderr.write(f"Error: {text_of(error, code_of(error))}\n")
+            return None
+
+    async def run() -> None:
+        text = await run_in_terminal(ask, in_executor=True)
+        if text is not None:
+            text = text.removesuffix("\n")
+            buffer.document = Document(text, len(text))
+            buffer.validate_and_handle()
+
+    return get_app().create_background_task(run())
+
+
 class Prompt:
     """Asks for texts. One for each data file, which has a history of its own."""
 
@@ -222,6 +246,9 @@ class Prompt:
             output=terminal_out,
             reserve_space_for_menu=6,
         )
+        # The one of prompt_toolkit ends in a traceback for bytes that are no UTF-8, and knows other editors.
+        buffer = self._session.default_buffer
+        buffer.open_in_editor = lambda validate_and_handle=True: open_in_editor(buffer)  # type: ignore[method-assign]
 
     def _toolbar(self) -> str:
         """The hint for what is typed, then the status."""

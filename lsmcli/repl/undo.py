@@ -36,7 +36,7 @@ class Changes:
         """Let go of all values."""
         self.values.clear()
         self.size = 0
-        self.reason = self.reason or reason
+        self.reason = reason
 
 
 class Undo:

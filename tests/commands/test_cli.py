@@ -1,6 +1,7 @@
 """The grammar, the exit codes and the edges of the process."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -302,6 +303,21 @@ def test_a_full_output_device_is_a_failure(lsm: Lsm) -> None:
         for words in (["get", "a"], ["scan"], ["count"], ["--help"]):
             done = process("t.lsm", *words, stdout=full)
             assert (done.returncode, done.stderr) == (5, b"Error: standard output: no space left on device\n")
+
+
+def test_a_write_on_a_full_disk_leaves_the_file_as_it_was(lsm: Lsm, tmp_path: Path) -> None:
+    lsm.ok("put", "a", "1")
+    before = (tmp_path / "t.lsm").read_bytes()
+    (tmp_path / "large").write_bytes(bytes(1_000_000))
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), len(before)))
+
+    done = process("t.lsm", "put", "b", "@large", preexec_fn=full)
+    assert (done.returncode, done.stderr.count(b"\n")) == (5, 1)
+    assert b"no space left" in done.stderr
+    assert (tmp_path / "t.lsm").read_bytes() == before
+    assert lsm.ok("get", "a") == b"1\n"
 
 
 def test_a_closed_pipe_is_silent(lsm: Lsm) -> None:

@@ -119,7 +119,7 @@ def test_undo_refuses_what_it_cannot_take_back(talk: Talk, lsm: Lsm, monkeypatch
     talk("put a 3")
     assert "undone" in talk("undo")
     talk("scope discard")
-    assert "scope discard" in talk("undo")
+    assert "a scope was discarded" in talk("undo")
     monkeypatch.setattr("lsmcli.repl.undo.KEYS_MAX", 2)
     talk("put a 1 b 2 c 3")
     assert "more than" in talk("undo")
@@ -198,6 +198,28 @@ def test_an_atomic_script_in_the_shell(talk: Talk) -> None:
     assert talk("exec --atomic s\nscan") == "a\t2\nb\t2\n"
 
 
+def test_undo_tells_that_a_scope_was_discarded(talk: Talk) -> None:
+    talk("put a 1")
+    for line in (b"tree create t", b"put b 2"):
+        Path("s").write_bytes(b"put a 2\n" + line + b"\nget zz\n")
+        talk("exec --atomic s")
+        assert talk("undo") == (
+            "Error: the last writing command cannot be undone: its scope was discarded, so nothing of it is left\n"
+        )
+        assert talk("scan") == "a\t1\n"
+    Path("s").write_bytes(b"scope begin\nput a 2\nscope discard\n")
+    talk("source s")
+    assert "cannot be undone: a scope was discarded" in talk("undo")
+    Path("s").write_bytes(b"get zz\n")
+    talk("put a 3")
+    talk("exec --atomic s")
+    assert talk("undo") == "undone: 1 key is as before\n"  # no scope began, as nothing was written
+    Path("s").write_bytes(b"put a 4\n")
+    talk("exec --atomic s")
+    assert talk("undo") == "undone: 1 key is as before\n"
+    assert talk("get a") == "1\n"
+
+
 def test_help(talk: Talk) -> None:
     listing = talk("help")
     for name in talk.shell.grammar.table:
@@ -226,7 +248,8 @@ def test_safe(lsm: Lsm, capsys: pytest.CaptureFixture[str]) -> None:
     assert shell.pager == ""
     talk = Talk(shell, capsys)
     talk("put a 1")
-    for line in ("source s", "output o", "once o", "tee o", "open o.lsm", "scan > o", "scan | cat", ".import o"):
+    assert "--safe forbids" in talk(".import o")
+    for line in ("edit", "source s", "output o", "once o", "tee o", "open o.lsm", "scan > o", "scan | cat"):
         assert "--safe forbids" in talk(line), line
     assert sorted(path.name for path in Path().iterdir()) == ["t.lsm"]
 

@@ -6,6 +6,7 @@ import re
 import select
 import sys
 import time
+from codecs import getincrementaldecoder
 from pathlib import Path
 from types import TracebackType
 
@@ -13,12 +14,16 @@ import lsmcli
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 
+SECONDS_MAX = 60.0  # no test depends on it unless it fails
+REDRAW_S = 0.5
+
 
 class Terminal:
     """`lsmcli FILE` in a process of its own. shown: all that it wrote so far, without what only steers a terminal."""
 
     def __init__(self, *words: str, **environment: str) -> None:
         self.raw = ""
+        self._decoder = getincrementaldecoder("utf-8")("replace")
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:
             kept = {name: value for name, value in os.environ.items() if not name.startswith(("LSMCLI_", "NO_COLOR"))}
@@ -40,35 +45,56 @@ class Terminal:
     def shown(self) -> str:
         return ESCAPES.sub("", self.raw)
 
-    def wait(self, text: str, *, seconds: float = 20.0, raw: bool = False) -> str:
-        """Wait until a text is shown, and return what was shown since the last keys; AssertionError if it is not."""
-        until = time.monotonic() + seconds
+    def wait(self, text: str, *, raw: bool = False, redraw: bool = False) -> str:
+        """Wait until a text is shown, and return what was shown since the last keys; AssertionError if it is not.
+
+        redraw: it is part of what is redrawn while a line is typed. A shell draws only what changed, so the text comes
+        in pieces if keys come in pieces, as on a busy machine: Ctrl-L has all of it drawn anew.
+        """
+        until = time.monotonic() + SECONDS_MAX
         while text not in (self.raw if raw else self.shown):
-            left = until - time.monotonic()
-            assert left > 0, (text, self.shown[-2000:])
-            if select.select([self._terminal], [], [], min(left, 0.5))[0]:
-                try:
-                    some = os.read(self._terminal, 65536)
-                except OSError:
-                    some = b""
-                assert some, (text, self.shown[-2000:])
-                self.raw += some.decode("utf-8", "replace")
+            assert time.monotonic() < until, (text, self.shown[-2000:])
+            if self._read(REDRAW_S):
+                continue
+            if redraw:
+                os.write(self._terminal, b"\x0c")
         return self.shown
+
+    def _read(self, seconds: float) -> bool:
+        """Take what is shown within so many seconds; whether anything was. AssertionError at the end of it all."""
+        if not select.select([self._terminal], [], [], seconds)[0]:
+            return False
+        try:
+            some = os.read(self._terminal, 65536)
+        except OSError:
+            some = b""
+        assert some, self.shown[-2000:]
+        self.raw += self._decoder.decode(some)
+        return True
 
     def keys(self, keys: str) -> None:
         """Press keys, and forget what was shown before."""
+        self.bytes(keys.encode())
+
+    def forget(self) -> None:
+        """Forget all that was shown so far, also what nobody has waited for."""
+        while self._read(0.0):
+            pass
         self.raw = ""
-        os.write(self._terminal, keys.encode())
+
+    def bytes(self, keys: bytes) -> None:
+        """The same for keys that send no text."""
+        self.raw = ""
+        os.write(self._terminal, keys)
 
     def answer(self, line: str, text: str) -> str:
         """Type a line, and wait for a text in its result and for the prompt behind that."""
         self.keys(line + "\r")
         self.wait(text)
-        until = time.monotonic() + 20.0
+        until = time.monotonic() + SECONDS_MAX
         while "main" not in self.shown[self.shown.rindex(text) + len(text) :]:
             assert time.monotonic() < until, self.shown[-2000:]
-            if select.select([self._terminal], [], [], 0.5)[0]:
-                self.raw += os.read(self._terminal, 65536).decode("utf-8", "replace")
+            self._read(REDRAW_S)
         return self.shown
 
     def exit_code(self) -> int:
@@ -80,7 +106,7 @@ class Terminal:
                 some = b""
             if not some:
                 break
-            self.raw += some.decode("utf-8", "replace")
+            self.raw += self._decoder.decode(some)
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         self._pid = os.posix_spawn("/bin/true", ["true"], {})  # so that there is one to wait for
         return code
