@@ -120,16 +120,6 @@ def tables_to_shed(counts: Sequence[int], incoming: int, growth_factor: int) -> 
     return sheds
 
 
-def pace(blocks_remaining: int, beats_remaining: int) -> int:
-    """Blocks to do in this beat, so that the work is spread evenly and done with the last beat.
-
-    The shares never rise and differ by at most one: (10, 4) = 3, then (7, 3) = 3, (4, 2) = 2, (2, 1) = 2.
-    """
-    assert blocks_remaining >= 0
-    assert beats_remaining >= 1
-    return -(-blocks_remaining // beats_remaining)
-
-
 __all__ = [
     "DO_NOTHING",
     "HALVES",
@@ -139,7 +129,6 @@ __all__ = [
     "MoveTable",
     "Shed",
     "levels_of_half",
-    "pace",
     "select",
     "select_flush",
     "tables_to_shed",

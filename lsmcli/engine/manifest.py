@@ -20,7 +20,7 @@ The life of a table, with the event that each step appends to the log:
 Growth factor 8: at most 8, 64, 512, 4,096, 32,768, 262,144 and 2,097,152 tables in levels 0 ... 6.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 
 from lsmcli.engine.constants import (
@@ -48,11 +48,6 @@ def table_count_max_for_tree(growth_factor: int, levels: int) -> int:
     """Visible tables that the first `levels` levels may have together: (8, 2) = 72, (8, 7) = 2,396,744."""
     assert 1 <= levels <= LEVELS
     return sum(table_count_max_for_level(growth_factor, level) for level in range(levels))
-
-
-def needed(info: TableInfo, pins: Iterable[int]) -> bool:
-    """Whether a reader at one of these pinned snapshots sees the table."""
-    return any(info.snapshot_min <= pin <= info.snapshot_max for pin in pins)
 
 
 class Manifest:
@@ -181,4 +176,4 @@ class Manifest:
             assert manifest_level.count <= table_count_max_for_level(self.growth_factor, level)
 
 
-__all__ = ["Manifest", "needed", "table_count_max_for_level", "table_count_max_for_tree"]
+__all__ = ["Manifest", "table_count_max_for_level", "table_count_max_for_tree"]

@@ -15,7 +15,7 @@ are bytes of any length, so values are plain dict entries; a lookup that needs s
 that yields the references it waits for; compaction jobs belong to the forest, which paces all trees.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from enum import IntEnum
 from typing import Any, Final, Literal, NamedTuple
 
@@ -347,8 +347,3 @@ DECODERS: Final[dict[BlockKind, Any]] = {BlockKind.INDEX: IndexBlock, BlockKind.
 
 def _address_of(waiting: tuple[int, LookupSteps, BlockReference, BlockKind]) -> int:
     return waiting[2].address
-
-
-def tables_of(tree: Tree) -> Iterator[TableInfo]:
-    """Every table of the tree that is in the manifest, visible or kept for a snapshot."""
-    yield from tree.manifest.tables()

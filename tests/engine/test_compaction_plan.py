@@ -8,7 +8,6 @@ from lsmcli.engine.compaction_plan import compact_fully, compact_into, settle, t
 from lsmcli.engine.errors import NoSpaceError
 from lsmcli.engine.manifest import table_count_max_for_level
 from lsmcli.engine.table_memory import TableMemory
-from lsmcli.engine.tree import tables_of
 from tests.testing.model import MAIN, Model
 from tests.testing.operations import BLOCK_SIZE, Operation, Run, draw_profile, new_storage
 from tests.testing.storage import Fault
@@ -49,7 +48,7 @@ def test_keys_in_order_are_written_once() -> None:
     assert stats["table_entries"] == 600
     # Data in the log and, with its index blocks and the checkpoints of tiny bars, in tables.
     assert stats["bytes_written"] < 6 * stats["bytes_put"]
-    flushed = sum(info.block_count + 1 for info in tables_of(run.database.forest.tree(2))) * BLOCK_SIZE
+    flushed = sum(info.block_count + 1 for info in run.database.forest.tree(2).manifest.tables()) * BLOCK_SIZE
     assert run.database.forest.file.grid.bytes_written < 3 * flushed
 
 

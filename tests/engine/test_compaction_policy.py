@@ -11,7 +11,6 @@ from lsmcli.engine.compaction_policy import (
     MoveTable,
     Shed,
     levels_of_half,
-    pace,
     select,
     select_flush,
     tables_to_shed,
@@ -110,14 +109,3 @@ def test_the_worked_examples() -> None:
     assert tables_to_shed([2, 4, 3, 0, 0, 0, 0], 2, 2) == [Shed(2, 0), Shed(2, 0), none, none, none, none, none]
     assert tables_to_shed([0] * LEVELS, 3, 2)[0] == Shed(0, 1)
     assert tables_to_shed([8] + [0] * 6, 0, 8) == [none] * LEVELS
-
-
-def test_pace_is_even_and_ends_with_the_last_beat() -> None:
-    for blocks, beats in itertools.product(range(70), range(1, 20)):
-        remaining, shares = blocks, []
-        for beat in range(beats):
-            shares.append(pace(remaining, beats - beat))
-            remaining -= shares[-1]
-        assert remaining == 0
-        assert shares == sorted(shares, reverse=True)
-        assert shares[0] - shares[-1] <= 1

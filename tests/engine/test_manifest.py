@@ -8,7 +8,7 @@ import pytest
 from lsmcli.engine.constants import LEVELS, SNAPSHOT_LATEST
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.key_range import KeyRange
-from lsmcli.engine.manifest import Manifest, needed, table_count_max_for_level, table_count_max_for_tree
+from lsmcli.engine.manifest import Manifest, table_count_max_for_level, table_count_max_for_tree
 from lsmcli.engine.manifest_log import ManifestLog
 from lsmcli.engine.table_info import TableInfo
 from tests.testing.grid import grid_new, grid_reopened
@@ -62,14 +62,6 @@ def test_a_tree_may_have_the_tables_of_its_levels(levels: int, count: int) -> No
 def test_counts_are_for_factors_and_levels_that_exist(growth_factor: int, levels: int) -> None:
     with pytest.raises(AssertionError):
         table_count_max_for_tree(growth_factor, levels)
-
-
-def test_a_table_is_needed_by_the_pins_that_see_it() -> None:
-    info = table("a-c", snapshot_min=3, snapshot_max=5)
-    assert [pin for pin in range(8) if needed(info, {pin})] == [3, 4, 5]
-    assert needed(info, {1, 5, 9})
-    assert not needed(info, {1, 6, 9})
-    assert not needed(info, set())
 
 
 def test_a_table_that_no_pin_needs_is_gone() -> None:
@@ -203,7 +195,7 @@ class History:
         elif self.pins and self.rng.random() < 0.5:
             self.pins.remove(self.rng.choice(sorted(self.pins)))
             for info in [info for info in self.manifest.tables() if info.snapshot_max != SNAPSHOT_LATEST]:
-                if not needed(info, self.pins):
+                if not any(map(info.visible, self.pins)):
                     self.manifest.remove_table(info, snapshot_max=info.snapshot_max, pinned=False)
         self.views[self.op] = self.view()
         if self.rng.random() < 0.1:
@@ -211,7 +203,7 @@ class History:
         self.op += 1
 
     def remove(self, info: TableInfo) -> None:
-        self.manifest.remove_table(info, snapshot_max=self.op - 1, pinned=needed(info, self.pins))
+        self.manifest.remove_table(info, snapshot_max=self.op - 1, pinned=any(map(info.visible, self.pins)))
 
     def discard(self, pin: int) -> None:
         """Back to the view of `pin`: what came later goes, what was hidden later is revived."""

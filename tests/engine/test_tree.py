@@ -6,7 +6,7 @@ import pytest
 
 from lsmcli.engine.schema import BlockKind
 from lsmcli.engine.table_memory import MISSING
-from lsmcli.engine.tree import DECODERS, NEGATIVE, LookupKind, Tree, tables_of
+from lsmcli.engine.tree import DECODERS, NEGATIVE, LookupKind, Tree
 from tests.testing.model import MAIN, Model
 from tests.testing.operations import Operation, Run, draw_profile, new_storage
 
@@ -156,4 +156,4 @@ def test_an_empty_tree_says_so(run: Run) -> None:
     forest = run.database.forest
     assert forest.tree(9).empty
     assert not tree_of(run).empty
-    assert len(list(tables_of(tree_of(run)))) == 1
+    assert len(list(tree_of(run).manifest.tables())) == 1
