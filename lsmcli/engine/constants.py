@@ -68,8 +68,9 @@ TREE_NAME_SIZE_MAX: Final = 255
 
 SNAPSHOT_LATEST: Final = 0xFFFF_FFFF_FFFF_FFFF  # snapshot_max of a table that is not deleted
 
-# A reader that keeps meeting reused blocks starts again from the new superblock this often.
-READER_RETRIES_MAX: Final = 8
+# A reader that keeps meeting reused blocks starts again from the new superblock this often: on a busy machine it can be
+# overtaken many times in a row by a writer with small memory tables, and to give up would be an error for no reason.
+READER_RETRIES_MAX: Final = 64
 
 
 def superblock_copy_offset(copy: int) -> int:

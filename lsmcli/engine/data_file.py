@@ -98,6 +98,10 @@ class DataFile:
         """Whether a writer has made a newer superblock since this one was read."""
         return superblock_zone.read(self.storage).checksum != self.superblock_checksum
 
+    def superblock_now(self) -> Superblock:
+        """The newest superblock in the file."""
+        return superblock_zone.read(self.storage).superblock
+
     def free_set_reference(self) -> ChainReference:
         """The chain that holds the free set; address 0: every block is free."""
         sb = self.superblock

@@ -131,8 +131,9 @@ class Database(Keyspace):
                 if not file.superblock_moved():
                     raise
                 continue
-            # The log may have been reused while it was read: then what was read lacks its end.
-            if not file.superblock_moved():
+            # A log that was reused while it was read lacks its end. What it lacks was overwritten behind a superblock
+            # that has synced it, and that is there by now: so an op that no superblock misses is new enough.
+            if forest.op >= file.superblock_now().op_synced:
                 return forest
         raise self.too_old()
 
