@@ -198,7 +198,7 @@ class Forest:
                 size += len(key)
             else:
                 tree.put(key, value)
-                size += len(key) + (len(value) if type(value) is bytes else value.size)  # type: ignore[union-attr]
+                size += len(key) + (value.size if isinstance(value, ChainReference) else len(value))
         self.bytes_put += size
         self.bar.fill += size + ENTRY_WEIGHT * len(entries)
         if self.scope is not None:

@@ -67,7 +67,7 @@ class ShellSession(Session):
     """A session whose writes can be undone."""
 
     def __init__(self, path: str, undo: Undo, **options: object) -> None:
-        super().__init__(path, **options)  # type: ignore[arg-type]
+        super().__init__(path, **options)  # type: ignore[arg-type]  # Session's own
         self._undo = undo
 
     def _open_for_writing(self, flag: Literal["c", "w"]) -> "Database":
@@ -230,7 +230,7 @@ class Shell(Runner):
             if target is not None:
                 stream = stack.enter_context(opened_for_writing(target.path, self.session.path, append=True))
                 if target.tee:
-                    stream = Tee(self.session.out, stream)  # type: ignore[assignment]
+                    stream = Tee(self.session.out, stream)  # type: ignore[assignment]  # it writes, no more is asked
                 stack.enter_context(sent_to(self.session, stream))
             elif self.terminal and self.pager and sys.stdout is not None:
                 stack.enter_context(self._paged())
@@ -246,7 +246,7 @@ class Shell(Runner):
         pager = Pager(self.pager, terminal, rows=rows - 1, columns=columns)
         interrupted = False
         try:
-            with sent_to(self.session, pager):  # type: ignore[arg-type]
+            with sent_to(self.session, pager):  # type: ignore[arg-type]  # it writes, no more is asked
                 yield
         except KeyboardInterrupt:
             interrupted = True

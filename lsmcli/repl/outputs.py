@@ -73,7 +73,7 @@ def piped(session: Session, command: str) -> Iterator[Outcome]:
     """Within the block the data of commands goes to a command of the system's shell; its exit code is the outcome."""
     process = subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.PIPE)
     assert process.stdin is not None
-    stream: BinaryIO = process.stdin  # type: ignore[assignment]
+    stream: BinaryIO = process.stdin  # type: ignore[assignment]  # a pipe, as was asked for
     outcome = Outcome()
     try:
         with sent_to(session, stream):

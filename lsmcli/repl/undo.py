@@ -73,8 +73,8 @@ class Undo:
             self._see(database, tree_id, key, value)
             apply_one(tree_id, key, value)
 
-        database.apply = apply_seen  # type: ignore[method-assign]
-        database.apply_one = apply_one_seen  # type: ignore[method-assign]
+        database.apply = apply_seen  # type: ignore[method-assign]  # of this handle only
+        database.apply_one = apply_one_seen  # type: ignore[method-assign]  # the same
 
     def _see(self, database: "Database", tree_id: int, key: bytes, value: bytes | None) -> None:
         changes = self._current
