@@ -2,7 +2,7 @@
 
 import sys
 
-from lsmcli.cli import main
+from lsmcli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -26,6 +26,7 @@ from lsmcli.engine.constants import TREE_NAME_MAIN
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import safe_text
 from lsmcli.session import Session
+from lsmcli.start import importing
 
 EXIT_OK: Final = 0
 EXIT_NEGATIVE: Final = 1
@@ -219,9 +220,10 @@ def root(
 def run_lines(ctx: click.Context, config: str | None, history: str | None) -> None:
     """FILE alone: a shell on a terminal; else the lines of standard input are a script."""
     if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout)):
-        from lsmcli.repl.loop import shell_of
-        from lsmcli.repl.prompt import run_shell
-        from lsmcli.repl.settings import load, pager_of
+        with importing():
+            from lsmcli.repl.loop import shell_of
+            from lsmcli.repl.prompt import run_shell
+            from lsmcli.repl.settings import load, pager_of
 
         settings = load(config)
         if ctx.get_parameter_source("color") == click.core.ParameterSource.DEFAULT and ctx.obj.color == "auto":
