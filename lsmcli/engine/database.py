@@ -106,6 +106,8 @@ class Database(Keyspace):
         self.lock = threading.RLock()
         self.unusable: LsmError | None = None
         self.abandoned: deque[ScanSteps] = deque()
+        # Told what an op is about to change; None for one that changes more than could be told.
+        self.observer: Callable[[list[Entry] | None], None] | None = None
         self._trees_known: dict[str, int] | None = None
         self.forest = self.forest_open()
         self.block_size = self.forest.file.grid.block_size
@@ -231,6 +233,8 @@ class Database(Keyspace):
             forest = self._writer()
             for tree_id in {tree_id for tree_id, _, _ in entries}:
                 self.tree_required(tree_id)
+            if self.observer is not None:
+                self.observer(entries)
             inline_max = self._value_inline_max
             if all(value is None or len(value) <= inline_max for _, _, value in entries):
                 body = encode_entries(entries)
@@ -249,6 +253,8 @@ class Database(Keyspace):
             return
         with self.lock:
             forest = self._writer()
+            if self.observer is not None:
+                self.observer([(tree_id, key, value)])
             body = encode_entry(tree_id, key, value)
             try:
                 forest.prepare(len(body))

@@ -3,7 +3,7 @@
     put a 1  ->  (tree, a): before None, after 1     undo: if a still is 1, remove a
 
 Invariants:
-- all changes of a database pass through its `apply` or `apply_one`, and are seen here before they happen;
+- the database tells of every change before it happens (its `observer`);
 - undo is one atomic op, and happens only if every key still has what the command gave it: what others wrote
   since is never overwritten;
 - memory is bounded: past KEYS_MAX or SIZE_MAX the values are let go of, and undo says that it was too much.
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KEYS_MAX: Final = 100_000
 SIZE_MAX: Final = 64 * MIB
+
+_TOO_MUCH: Final = f"it changed more than {KEYS_MAX} keys or {SIZE_MAX // MIB} MiB"
 
 
 class Changes:
@@ -62,19 +64,15 @@ class Undo:
 
     def attach(self, database: "Database") -> None:
         """See all changes of a database that was opened for writing."""
-        apply, apply_one = database.apply, database.apply_one
 
-        def apply_seen(entries: list[Any]) -> None:
+        def see(entries: list[Any] | None) -> None:
+            if entries is None:
+                self._current.give_up(_TOO_MUCH)
+                return
             for entry in entries:
                 self._see(database, *entry)
-            apply(entries)
 
-        def apply_one_seen(tree_id: int, key: bytes, value: bytes | None) -> None:
-            self._see(database, tree_id, key, value)
-            apply_one(tree_id, key, value)
-
-        database.apply = apply_seen  # type: ignore[method-assign]  # of this handle only
-        database.apply_one = apply_one_seen  # type: ignore[method-assign]  # the same
+        database.observer = see
 
     def _see(self, database: "Database", tree_id: int, key: bytes, value: bytes | None) -> None:
         changes = self._current
@@ -92,7 +90,7 @@ class Undo:
             changes.values[tree_id, key] = [before, value]
             changes.size += len(key) + len(before or b"") + len(value or b"")
         if len(changes.values) > KEYS_MAX or changes.size > SIZE_MAX:
-            changes.give_up(f"it changed more than {KEYS_MAX} keys or {SIZE_MAX // MIB} MiB")
+            changes.give_up(_TOO_MUCH)
 
     def undo(self, database: "Database") -> int:
         """Take back the last writing command, and return how many keys that changed. StateError if it cannot be."""
