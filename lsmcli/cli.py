@@ -25,7 +25,7 @@ from lsmcli.engine import errors
 from lsmcli.engine.constants import TREE_NAME_MAIN
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import safe_text
-from lsmcli.session import Session
+from lsmcli.session import WAIT_S, Session
 from lsmcli.start import importing
 
 EXIT_OK: Final = 0
@@ -170,7 +170,7 @@ def code_kind() -> str:
 @click.argument("file", required=False, default=None, metavar="FILE")
 @click.option("-t", "--tree", default=TREE_NAME_MAIN, metavar="NAME", help="The tree to work on.  [main]")
 @click.option("--read-only", is_flag=True, help="Refuse commands that write.")
-@click.option("--wait", default="0", metavar="SECS", callback=seconds, help="Wait for another writer.  [0]")
+@click.option("--wait", default=str(WAIT_S), metavar="SECS", callback=seconds, help="Wait for another writer.  [2]")
 @click.option("-q", "--quiet", is_flag=True, help="No messages on standard error, apart from errors.")
 @click.option("-v", "--verbose", count=True, help="More messages, such as timings.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to colour.  [auto]")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lsmcli.engine.guard import BoundScope
     from lsmcli.engine.keyspace import Keyspace
 
+# Longer than any command that is typed keeps the file, and short enough to be told soon who holds it for good.
+WAIT_S: Final = 2.0
 FRESH_NS: Final = 50_000_000  # ten times the coarsest clock that file systems on Linux stamp changes with
 
 
@@ -41,7 +43,7 @@ class Session:
         *,
         tree_name: str = TREE_NAME_MAIN,
         read_only: bool = False,
-        wait_s: float = 0.0,
+        wait_s: float = WAIT_S,
         verbosity: int = 0,
         color: str = "auto",
         safe: bool = False,

@@ -32,8 +32,6 @@ from lsmcli.session import Session
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
 
-WAIT_S: Final = 2.0  # a shell that writes while another process does waits so long, unless --wait says otherwise
-
 _MODULE: Final = "lsmcli.repl.builtins_shell"
 SHELL_BUILTINS: Final = {
     **BUILTINS,
@@ -285,7 +283,7 @@ def shell_of(session: Session, settings: Settings, *, pager: str, terminal: bool
         undo,
         tree_name=session.tree_name,
         read_only=session.read_only,
-        wait_s=session.wait_s or WAIT_S,
+        wait_s=session.wait_s,
         verbosity=min(session.verbosity, 0),
         color=session.color,
         safe=session.safe or settings.safe,

@@ -353,7 +353,7 @@ def test_an_interrupt_is_130_and_the_import_leaves_nothing(lsm: Lsm) -> None:
 def test_a_second_writer_is_told_who_holds_the_file(lsm: Lsm) -> None:
     with lsmcli.open("t.lsm") as db:
         db.put(b"a", b"1")
-        done = process("t.lsm", "put", "a", "2")
+        done = process("--wait", "0", "t.lsm", "put", "a", "2")
         assert done.returncode == 3
         assert str(os.getpid()).encode() in done.stderr
         assert process("--wait", "0.2", "t.lsm", "put", "a", "2").returncode == 3
