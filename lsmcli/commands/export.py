@@ -1,6 +1,5 @@
 """export: write the entries of a tree to a file or to standard output."""
 
-import os
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 
@@ -10,6 +9,8 @@ from lsmcli.commands.arguments import committed_option, tree_option, write_all
 from lsmcli.commands.files import refuse_data_file, write_file
 from lsmcli.commands.group import Command
 from lsmcli.formats import FORMATS, InputError
+from lsmcli.formats.detect import format_of_dest
+from lsmcli.formats.rows import Section, WriteOptions, columns_of
 from lsmcli.session import Session
 
 
@@ -45,7 +46,7 @@ def command(
     All rows are of one state of the data file, whatever is written meanwhile. DEST is replaced when all is written,
     or left as it was. A summary goes to standard error.
     """
-    name = format_name or format_of(dest)
+    name = format_name or format_of_dest(dest) or "tsv"
     if header and name != "tsv":
         raise click.UsageError("--header is for the format tsv")
     if value_format == "json" and name != "jsonl":
@@ -55,13 +56,10 @@ def command(
         refuse_data_file(dest, session.path)
     counts = Counts()
     pairs = counted(session.tree(tree_name, committed=committed).scan(), counts)
-    module = import_module(FORMATS[name])
-    pieces: Iterator[bytes]
-    if name == "jsonl":
-        values = "json" if value_format == "json" else "bytes"
-        pieces = module.write(pairs, values=values, ascii_only=dest == "-" and session.out_is_terminal())
-    else:
-        pieces = module.write(pairs, header=header)
+    options = WriteOptions(
+        name=name, header=header, value_format=value_format, ascii_only=dest == "-" and session.out_is_terminal()
+    )
+    pieces = import_module(FORMATS[name]).write([Section(None, columns_of(pairs))], options)
     try:
         if dest == "-":
             write_all(session, pieces)
@@ -86,12 +84,3 @@ def counted(pairs: Iterable[tuple[bytes, bytes]], counts: Counts) -> Iterator[tu
     for pair in pairs:
         counts.exported += 1
         yield pair
-
-
-def format_of(dest: str) -> str:
-    """The format that the ending of a file name tells, else tsv."""
-    ending = os.path.splitext(dest)[1].lower()
-    for name, path in FORMATS.items():
-        if ending in import_module(path).EXTENSIONS:
-            return name
-    return "tsv"

@@ -71,7 +71,7 @@ def lines_for(data: DataArguments, key: bytes, value: bytes, *, as_json: bool, w
     if as_json:
         from lsmcli.formats import jsonl
 
-        yield from jsonl.write([(key, value)], ascii_only=data.session.out_is_terminal())
+        yield from jsonl.pieces_of_columns([([key], [value])], ascii_only=data.session.out_is_terminal())
         return
     if with_key:
         yield colored(data, data.key_codec.show(key)) + b"\t"

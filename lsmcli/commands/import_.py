@@ -1,11 +1,10 @@
 """import: store the rows of a file or of standard input."""
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from itertools import chain
 from time import monotonic
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import click
@@ -16,15 +15,15 @@ from lsmcli.commands.group import Command
 from lsmcli.commands.output import Progress
 from lsmcli.engine.constants import MIB
 from lsmcli.formats import FORMATS, InputError
+from lsmcli.formats.detect import format_of_source
 from lsmcli.formats.esc import safe_text
-from lsmcli.formats.rows import Rows, check_rows, line_blocks, pieces_of
+from lsmcli.formats.rows import ReadOptions, Rows, pieces_of
 from lsmcli.session import Session
 
 if TYPE_CHECKING:
     from lsmcli.engine.keyspace import Keyspace
 
 BATCH_ROWS_MAX = 10_000
-HEAD_SIZE = 4096
 
 # So much of a source is read and checked before the data file is opened: a small source with a bad row
 # leaves the data file as it was, byte for byte, and does not create one.
@@ -121,37 +120,13 @@ def rows_of(
 ) -> Iterator[Rows]:
     """Checked rows of a source in the given format, or in the one that its name or its first bytes tell."""
     head = next(pieces, b"")
-    module = format_module(format_name, source, head)
-    blocks = line_blocks(chain([head] if head else [], pieces))
-    options: dict[str, object] = {}
-    if module.__name__.endswith("jsonl"):
-        options["values"] = "json" if values == "json" else "bytes"
-        if header:
-            raise click.UsageError("--header is for the format tsv")
-    else:
-        options["header"] = header
-        if values != "auto":
-            raise click.UsageError("--value-format json is for the format jsonl")
-    for rows in module.read(blocks, **options):
-        check_rows(rows)
-        yield rows
-
-
-def format_module(name: str | None, source: str, head: bytes) -> ModuleType:
-    """The module of a format: by its name, else by the ending of the source, else by the first bytes."""
-    from importlib import import_module
-
-    if name is not None:
-        return import_module(FORMATS[name])
-    modules = [import_module(path) for path in FORMATS.values()]
-    ending = os.path.splitext(source)[1].lower()
-    for module in modules:
-        if ending in module.EXTENSIONS:
-            return module
-    for module in reversed(modules):  # the stricter sniffers come last in the table
-        if module.sniff(head[:HEAD_SIZE]):
-            return module
-    return modules[0]
+    name = format_name or format_of_source(source, head)
+    if header and name != "tsv":
+        raise click.UsageError("--header is for the format tsv")
+    if values != "auto" and name != "jsonl":
+        raise click.UsageError("--value-format json is for the format jsonl")
+    options = ReadOptions(name=name, header=header, value_format=values)
+    yield from import_module(FORMATS[name]).read(chain([head] if head else [], pieces), options)
 
 
 def store(session: Session, tree_name: str | None, rows: Iterator[Rows], counts: Counts) -> None:
@@ -164,7 +139,7 @@ def store(session: Session, tree_name: str | None, rows: Iterator[Rows], counts:
     else:
         # All of it is here and good: one op is atomic by itself, in a scope or not.
         tree = session.tree(tree_name, write=True)
-        store_rows(tree, [pair for part in ahead for pair in part.pairs], counts)
+        store_rows(tree, [pair for part in ahead for pair in zip(part.keys, part.values, strict=True)], counts)
         return
     database = session.database(write=True)
     tree = session.tree(tree_name, write=True)
@@ -181,8 +156,9 @@ def store(session: Session, tree_name: str | None, rows: Iterator[Rows], counts:
 
 def batches_of(rows: Rows) -> Iterator[list[tuple[bytes, bytes | None]]]:
     """Cut rows into batches of at most BATCH_ROWS_MAX."""
-    for start in range(0, len(rows.pairs), BATCH_ROWS_MAX):
-        yield rows.pairs[start : start + BATCH_ROWS_MAX]
+    pairs = list(zip(rows.keys, rows.values, strict=True))
+    for start in range(0, len(pairs), BATCH_ROWS_MAX):
+        yield pairs[start : start + BATCH_ROWS_MAX]
 
 
 def store_rows(tree: "Keyspace", pairs: list[tuple[bytes, bytes | None]], counts: Counts) -> None:

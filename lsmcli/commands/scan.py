@@ -14,7 +14,7 @@ from lsmcli.commands.arguments import (
 from lsmcli.commands.group import Command
 from lsmcli.commands.output import COLOR_KEY, COLOR_OFF
 from lsmcli.commands.ranges import key_range, range_options
-from lsmcli.formats.rows import chunks_of
+from lsmcli.formats.rows import chunks_of, columns_of
 
 
 @click.command(
@@ -69,7 +69,7 @@ def line_pieces(data: DataArguments, pairs: Iterable[tuple[bytes, bytes]], parts
     auto = CODECS["auto"]
     in_color = data.session.out_in_color()
     if parts == (0, 1) and not in_color and data.key_codec is auto and data.value_codec is auto:
-        yield from tsv.write(pairs)
+        yield from tsv.pieces_of_columns(columns_of(pairs))
         return
     before, after = (COLOR_KEY, COLOR_OFF) if in_color else (b"", b"")
     for chunk in chunks_of(pairs):
@@ -82,7 +82,7 @@ def json_pieces(pairs: Iterable[tuple[bytes, bytes]], parts: Sequence[int], *, a
     from lsmcli.formats import jsonl
 
     if parts == (0, 1):
-        yield from jsonl.write(pairs, ascii_only=ascii_only)
+        yield from jsonl.pieces_of_columns(columns_of(pairs), ascii_only=ascii_only)
         return
     part = parts[0]
     name = ("key", "value")[part]

@@ -2,18 +2,36 @@
 
 A format is a module with
 
-    EXTENSIONS           file name endings that mean it, in lower case
-    sniff(head)          whether a stream that starts with these bytes looks like it
-    read(blocks, ...)    blocks of whole lines -> Rows, or InputError with line, column and reason
-    write(pairs, ...)    (key, value) pairs -> pieces of the output
+    TREES                   whether one stream can carry rows of several trees
+    read(pieces, options)   pieces of the source, cut anywhere -> Rows (see rows)
+    write(sections, options)   sections of columns, one per tree -> pieces of the output
 
-and one line in FORMATS below. A reader holds one block at a time, whatever the size of the stream.
+one line in FORMATS below, and one in detect.SIGNATURES, which tells it by file name and first bytes. A format that
+has one side only leaves the other function out. A reader holds about one piece, or one row, in memory, whatever the
+size of the source. Errors are InputError, of two kinds:
+
+    a bad row               goes to options.on_bad, which raises it or notes it; then the reader goes on behind it
+    a broken structure      (an open quote, a dump without its end mark, half an array) is always raised
 """
 
 from typing import Final
 
 # Name -> module; a module is imported when its format is used.
-FORMATS: Final = {"tsv": "lsmcli.formats.tsv", "jsonl": "lsmcli.formats.jsonl"}
+FORMATS: Final = {
+    "csv": "lsmcli.formats.csv",
+    "tsv": "lsmcli.formats.tsv",
+    "jsonl": "lsmcli.formats.jsonl",
+    "json": "lsmcli.formats.json_array",
+    "bdb": "lsmcli.formats.bdb",
+    "lmdb": "lsmcli.formats.bdb",
+    "ldb": "lsmcli.formats.ldb",
+    "cdbmake": "lsmcli.formats.cdbmake",
+    "resp": "lsmcli.formats.resp",
+    "sql": "lsmcli.formats.sql",
+    "nul": "lsmcli.formats.nul",
+    "parquet": "lsmcli.formats.arrow",
+    "arrow": "lsmcli.formats.arrow",
+}
 
 
 class InputError(ValueError):

@@ -15,89 +15,93 @@ from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any, Final
 
 from lsmcli.formats import InputError
-from lsmcli.formats.rows import Rows, chunks_of
+from lsmcli.formats.esc import TextError
+from lsmcli.formats.rows import (
+    BYTE_ORDER_MARK,
+    Columns,
+    ReadOptions,
+    Rows,
+    Section,
+    WriteOptions,
+    check_limits,
+    line_blocks,
+    row_error,
+)
 
-EXTENSIONS: Final = (".jsonl", ".ndjson", ".json")
+TREES: Final = False
 _MEMBERS: Final = frozenset({"key", "value", "deleted"})
 
 
-def sniff(head: bytes) -> bool:
-    """Whether the stream starts like an object."""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-
-
-class _RowError(ValueError):
-    """Why one row cannot be taken; its line is known where it is caught."""
-
-
-def read(blocks: Iterable[bytes], *, values: str = "bytes") -> Iterator[Rows]:
-    """Rows of blocks of whole lines. Blank lines are passed over.
-
-    values: "bytes" for strings and $base64 objects, "json" to store any JSON value as its compact text.
-    """
+def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
+    """Rows of a source. Blank lines are passed over."""
     decoder = json.JSONDecoder(object_pairs_hook=_object_of, parse_constant=_refuse_constant)
     line = 1
-    for block in blocks:
-        pairs: list[tuple[bytes, bytes | None]] = []
-        line_first = line
+    end = 0
+    for block in line_blocks(pieces):
+        end += len(block)
+        rows = Rows([], [], [], end)
+        numbers: list[int] = []
         for text in block.removesuffix(b"\n").split(b"\n"):
             if line == 1:
-                text = text.removeprefix(b"\xef\xbb\xbf")
+                text = text.removeprefix(BYTE_ORDER_MARK)
             if text.strip():
-                pairs.append(_parse_line(text, line, decoder, values))
-                line += 1
-                continue
-            yield Rows(line_first, pairs)
-            pairs = []
+                try:
+                    key, value = _parse_line(text, decoder, options.value_format)
+                    check_limits(key, value)
+                except TextError as error:
+                    options.on_bad(row_error(error, line), text)
+                else:
+                    rows.keys.append(key)
+                    rows.values.append(value)
+                    numbers.append(line)
             line += 1
-            line_first = line
-        yield Rows(line_first, pairs)
+        yield rows._replace(lines=numbers)
 
 
-def _parse_line(text: bytes, line: int, decoder: json.JSONDecoder, values: str) -> tuple[bytes, bytes | None]:
+def _parse_line(text: bytes, decoder: json.JSONDecoder, values: str) -> tuple[bytes, bytes | None]:
     try:
         return _row_of(decoder.decode(text.decode()), values)
     except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error.msg}", line=line, column=len(error.doc[: error.pos].encode()) + 1) from None
+        raise TextError(f"not JSON: {error.msg}", len(error.doc[: error.pos].encode())) from None
     except UnicodeDecodeError as error:
-        raise InputError("not UTF-8", line=line, column=error.start + 1) from None
-    except _RowError as error:
-        raise InputError(str(error), line=line) from None
+        raise TextError("not UTF-8", error.start) from None
+    except TextError:
+        raise
     except RecursionError:
-        raise InputError("nested too deeply", line=line) from None
+        raise TextError("nested too deeply") from None
     except UnicodeEncodeError:
-        raise InputError("a string holds half of a surrogate pair", line=line) from None
+        raise TextError("a string holds half of a surrogate pair") from None
     except ValueError:
         # Python refuses to convert integers of more than 4,300 digits, in quadratic time, from text.
-        raise InputError("a number has too many digits", line=line) from None
+        raise TextError("a number has too many digits") from None
 
 
 def _object_of(members: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(members)
     if len(row) != len(members):
-        raise _RowError("a member occurs twice")
+        raise TextError("a member occurs twice")
     return row
 
 
 def _refuse_constant(name: str) -> None:
-    raise _RowError(f"{name} is not JSON")
+    raise TextError(f"{name} is not JSON")
 
 
 def _row_of(row: Any, values: str) -> tuple[bytes, bytes | None]:
     if not isinstance(row, dict):
-        raise _RowError('a row is an object: {"key": …, "value": …}')
+        raise TextError('a row is an object: {"key": …, "value": …}')
     if not row.keys() <= _MEMBERS:
         unknown = min(row.keys() - _MEMBERS)
-        raise _RowError(f"unknown member {unknown!r}: a row has key, value or deleted")
+        raise TextError(f"unknown member {unknown!r}: a row has key, value or deleted")
     if "key" not in row:
-        raise _RowError('no "key" in the row')
+        raise TextError('no "key" in the row')
     key = bytes_of(row["key"], "key")
     if "deleted" in row:
         if row["deleted"] is not True or "value" in row:
-            raise _RowError('"deleted" is true and stands instead of "value"')
+            raise TextError('"deleted" is true and stands instead of "value"')
         return key, None
     if "value" not in row:
-        raise _RowError('no "value" in the row')
+        raise TextError('no "value" in the row')
     if values == "json":
         return key, json.dumps(row["value"], ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     return key, bytes_of(row["value"], "value")
@@ -111,9 +115,9 @@ def bytes_of(item: Any, name: str) -> bytes:
         try:
             return binascii.a2b_base64(item["encoded"].encode("ascii"), strict_mode=True)
         except (AttributeError, ValueError):
-            raise _RowError(f'"encoded" of "{name}" is not base64') from None
+            raise TextError(f'"encoded" of "{name}" is not base64') from None
     hint = "; add --value-format json to store JSON values" if name == "value" else ""
-    raise _RowError(f'"{name}" is not a string or a {{"$base64": true, "encoded": …}} object{hint}')
+    raise TextError(f'"{name}" is not a string or a {{"$base64": true, "encoded": …}} object{hint}')
 
 
 def json_text_of(data: bytes, *, ascii_only: bool = False) -> str:
@@ -135,18 +139,25 @@ def json_embedded(data: bytes, *, ascii_only: bool = False) -> str:
         raise ValueError("nested too deeply") from None
 
 
-def write(pairs: Iterable[tuple[bytes, bytes]], *, values: str = "bytes", ascii_only: bool = False) -> Iterator[bytes]:
-    """Lines for pairs, in pieces that end with a line end.
+def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]:
+    """Lines for the rows, in pieces that end with a line end."""
+    for section in sections:
+        yield from pieces_of_columns(
+            section.chunks, values_json=options.value_format == "json", ascii_only=options.ascii_only
+        )
 
-    values: "json" embeds each value as the JSON that it holds, InputError if it holds none.
-    """
+
+def pieces_of_columns(
+    chunks: Iterable[Columns], *, values_json: bool = False, ascii_only: bool = False
+) -> Iterator[bytes]:
+    """The lines of each chunk; values_json: each value as the JSON that it holds, InputError if it holds none."""
     row = 0
-    for chunk in chunks_of(pairs):
+    for keys, values in chunks:
         lines = []
-        for key, value in chunk:
+        for key, value in zip(keys, values, strict=True):
             row += 1
             key_text = json_text_of(key, ascii_only=ascii_only)
-            if values == "json":
+            if values_json:
                 try:
                     value_text = json_embedded(value, ascii_only=ascii_only)
                 except ValueError:

@@ -1,11 +1,18 @@
-"""Rows on their way in and out: blocks of whole lines, rows with their line numbers, chunks of pairs.
+"""Rows on their way in and out: what readers hand over, what writers take, and how both are told what is wanted.
 
-Invariant: whatever the size of a stream, one block or one chunk of it is in memory.
+    source  -> pieces_of -> [compression] -> read(pieces, ReadOptions) -> Rows, Rows, ...
+    entries -> columns_of -> Section -> write(sections, WriteOptions) -> [compression] -> pieces
+
+Invariants:
+- keys and values travel as columns, lists of equal length, and never as an object per row;
+- whatever the size of a stream, one piece, one chunk or one row of it is in memory;
+- what a reader hands over is within the limits of the engine (see within_limits);
+- the same bytes give the same rows, however they are cut into pieces: so an import goes on by reading again
+  and passing over as many rows as it has.
 """
 
-from collections.abc import Iterable, Iterator
-from operator import itemgetter
-from typing import BinaryIO, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO, Final, NamedTuple, NoReturn, TypeAlias
 
 from lsmcli.engine.constants import KEY_SIZE_MAX, KEY_SIZE_MIN, KIB, MIB, VALUE_SIZE_MAX
 from lsmcli.formats import InputError
@@ -14,22 +21,67 @@ from lsmcli.formats.esc import TextError
 READ_SIZE: Final = 1 * MIB
 CHUNK_SIZE: Final = 256 * KIB  # a writer hands out pieces of about this size
 CHUNK_ROWS: Final = 1024
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 # The longest text of one row: every byte of its value escaped as six characters (\u0000), and its key.
 LINE_SIZE_MAX: Final = 6 * (VALUE_SIZE_MAX + KEY_SIZE_MAX) + 1 * KIB
 
 
-_KEY_OF: Final = itemgetter(0)
-
-
 class Rows(NamedTuple):
-    """Consecutive rows of a stream. A value of None removes the key."""
+    """Consecutive rows of a source. A value of None removes the key."""
 
-    line: int  # number of the line of the first row; every row has one line
-    pairs: list[tuple[bytes, bytes | None]]
+    keys: list[bytes]
+    values: list[bytes | None]
+    lines: Sequence[int]  # the line, or record, that each row begins on, from 1
+    end: int  # offset in the (decompressed) source of the byte behind these rows
+    tree: bytes | None = None  # name of the tree that the source says they are for
 
 
-def line_blocks(read_some: Iterable[bytes], line_size_max: int = LINE_SIZE_MAX) -> Iterator[bytes]:
+Columns: TypeAlias = tuple[Sequence[bytes], Sequence[bytes]]  # keys and values of equal length
+OnBad: TypeAlias = Callable[[InputError, bytes], None]
+
+
+def refuse(error: InputError, raw: bytes) -> NoReturn:
+    """What to do with a bad row unless told otherwise: raise its error."""
+    raise error
+
+
+class ReadOptions(NamedTuple):
+    """How to read a source. A reader looks at what concerns its format; the command refuses the rest."""
+
+    name: str = ""  # the format's name, for a module that serves two
+    header: bool | None = None  # csv, tsv: the first row holds names; None: told by the row (see fields)
+    delimiter: bytes | None = None  # csv: the byte between fields; ldb: what stands between key and value
+    columns: Sequence[str] | None = None  # names of the columns of a source without a header
+    key: str | None = None  # the column of the key: a name, or a number from 1
+    value: str | None = None  # the column of the value; "*": all columns as a JSON object; None: the rest of the row
+    key_template: str | None = None  # the key as text with names of columns in braces: "{country}/{id}"
+    value_format: str = "auto"  # "json": values are JSON, stored as its compact text
+    encoding: str = "auto"  # csv, jsonl: "base64" if keys and values are written so
+    lenient: bool = False  # take what other programs write against their own format, where it is not ambiguous
+    on_bad: OnBad = refuse  # what to do with a bad row: its error, and its text without the line end
+    file: BinaryIO | None = None  # the source itself where it can seek and is not compressed, for parquet
+
+
+class WriteOptions(NamedTuple):
+    """How to write. A writer looks at what concerns its format; the command refuses the rest."""
+
+    name: str = ""  # the format's name, for a module that serves two
+    header: bool | None = None  # csv, tsv: begin with the names of the columns; None: as is usual for the format
+    delimiter: bytes | None = None  # csv, ldb: as in ReadOptions
+    value_format: str = "auto"  # "json": each value is written as the JSON that it holds, InputError if it holds none
+    encoding: str = "auto"  # "base64", "hex", "print": what the format offers for bytes that are no text
+    ascii_only: bool = False  # jsonl, json: escape all characters beyond ASCII
+
+
+class Section(NamedTuple):
+    """The rows of one tree for a writer, in key order, each chunk of columns as it is found."""
+
+    tree: bytes | None  # None: the name is not written; a format with TREES = False always gets None, and one section
+    chunks: Iterable[Columns]
+
+
+def line_blocks(pieces: Iterable[bytes], line_size_max: int = LINE_SIZE_MAX) -> Iterator[bytes]:
     """Cut pieces of a stream into blocks of whole lines: each ends with LF, except perhaps the last.
 
     Memory is bounded by the size of a piece plus the longest line; InputError when that exceeds line_size_max.
@@ -37,7 +89,7 @@ def line_blocks(read_some: Iterable[bytes], line_size_max: int = LINE_SIZE_MAX) 
     rest: list[bytes] = []
     rest_size = 0
     line = 1
-    for piece in read_some:
+    for piece in pieces:
         cut = piece.rfind(b"\n") + 1
         if cut:
             block = b"".join([*rest, piece[:cut]])
@@ -79,23 +131,33 @@ def chunks_of(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes
         yield chunk
 
 
-def check_rows(rows: Rows) -> None:
-    """Raise InputError for the first row whose key or value is outside the limits."""
-    if not rows.pairs:
-        return
-    sizes_key = list(map(len, map(_KEY_OF, rows.pairs)))
-    if not (min(sizes_key) >= KEY_SIZE_MIN and max(sizes_key) <= KEY_SIZE_MAX):
-        index = next(index for index, size in enumerate(sizes_key) if not KEY_SIZE_MIN <= size <= KEY_SIZE_MAX)
-        size = sizes_key[index]
-        reason = f"the key has {size} bytes, at most {KEY_SIZE_MAX} are possible" if size else "the key is empty"
-        raise InputError(reason, line=rows.line + index)
-    sizes_value = [0 if value is None else len(value) for _, value in rows.pairs]
-    if max(sizes_value) > VALUE_SIZE_MAX:
-        index = next(index for index, size in enumerate(sizes_value) if size > VALUE_SIZE_MAX)
-        reason = f"the value has {sizes_value[index]} bytes, at most {VALUE_SIZE_MAX} are possible"
-        raise InputError(reason, line=rows.line + index)
+def columns_of(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[Columns]:
+    """The same chunks as columns, as writers take them."""
+    for chunk in chunks_of(pairs):
+        keys, values = zip(*chunk, strict=True)
+        yield keys, values
 
 
-def row_error(error: TextError, line: int, column_base: int) -> InputError:
+def within_limits(keys: Sequence[bytes], values: Sequence[bytes | None]) -> bool:
+    """Whether every key and every value has a size that the engine takes. Some 0.1 µs per row."""
+    if not keys:
+        return True
+    sizes = list(map(len, keys))
+    if min(sizes) < KEY_SIZE_MIN or max(sizes) > KEY_SIZE_MAX:
+        return False
+    return max(map(len, filter(None, values)), default=0) <= VALUE_SIZE_MAX
+
+
+def check_limits(key: bytes, value: bytes | None) -> None:
+    """Raise TextError, which a reader turns into the error of the row, if a size is outside the engine's limits."""
+    if not key:
+        raise TextError("the key is empty")
+    if len(key) > KEY_SIZE_MAX:
+        raise TextError(f"the key has {len(key)} bytes, at most {KEY_SIZE_MAX} are possible")
+    if value is not None and len(value) > VALUE_SIZE_MAX:
+        raise TextError(f"the value has {len(value)} bytes, at most {VALUE_SIZE_MAX} are possible")
+
+
+def row_error(error: TextError, line: int, column_base: int = 0) -> InputError:
     """An error of the text of one field, placed in its line; column_base: 0-based start of the field."""
     return InputError(error.reason, line=line, column=column_base + error.offset + 1)

@@ -8,7 +8,17 @@ import pytest
 
 from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.formats import InputError
-from lsmcli.formats.rows import CHUNK_ROWS, CHUNK_SIZE, Rows, check_rows, chunks_of, line_blocks, pieces_of
+from lsmcli.formats.esc import TextError
+from lsmcli.formats.rows import (
+    CHUNK_ROWS,
+    CHUNK_SIZE,
+    check_limits,
+    chunks_of,
+    columns_of,
+    line_blocks,
+    pieces_of,
+    within_limits,
+)
 
 
 def test_blocks_hold_whole_lines_however_the_stream_is_cut() -> None:
@@ -53,19 +63,25 @@ def test_a_chunk_of_large_values_ends_early() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "line", "reason"),
+    ("key", "reason"),
     [
-        ([(b"a", b""), (b"", b"")], 8, "empty"),
-        ([(b"a", b""), (b"a" * (KEY_SIZE_MAX + 1), b"")], 8, "at most 4096"),
-        ([(b"", None)], 7, "empty"),
+        (b"", "the key is empty"),
+        (b"a" * (KEY_SIZE_MAX + 1), "at most 4096"),
     ],
 )
-def test_a_row_outside_the_limits_is_named(pairs: list, line: int, reason: str) -> None:
-    with pytest.raises(InputError, match=reason) as error:
-        check_rows(Rows(7, pairs))
-    assert error.value.line == line
+def test_a_row_outside_the_limits_is_told(key: bytes, reason: str) -> None:
+    assert not within_limits([b"a", key], [b"", None])
+    with pytest.raises(TextError, match=reason):
+        check_limits(key, None)
 
 
 def test_rows_inside_the_limits_pass() -> None:
-    check_rows(Rows(1, []))
-    check_rows(Rows(1, [(b"a" * KEY_SIZE_MAX, b""), (b"b", None)]))
+    assert within_limits([], [])
+    assert within_limits([b"a" * KEY_SIZE_MAX, b"b"], [b"", None])
+    check_limits(b"a" * KEY_SIZE_MAX, b"")
+    check_limits(b"a", None)
+
+
+def test_columns_are_the_chunks() -> None:
+    pairs = [(b"%d" % number, b"v") for number in range(3000)]
+    assert [pair for chunk in columns_of(pairs) for pair in zip(*chunk, strict=True)] == pairs
