@@ -82,7 +82,7 @@ def parse_json(text: str) -> bytes:
     """A JSON string, or a $base64 object."""
     import json
 
-    from lsmcli.formats.jsonl import bytes_of
+    from lsmcli.formats.json_text import bytes_of
 
     try:
         return bytes_of(json.loads(text), "the argument")
@@ -130,9 +130,9 @@ def _show_integer(name: str) -> Callable[[bytes], bytes]:
 
 
 def _show_json(data: bytes) -> bytes:
-    from lsmcli.formats.jsonl import json_text_of
+    from lsmcli.formats.json_text import text_of
 
-    return json_text_of(data).encode()
+    return text_of(data).encode()
 
 
 def _show_redacted(data: bytes) -> bytes:

@@ -79,7 +79,7 @@ def line_pieces(data: DataArguments, pairs: Iterable[tuple[bytes, bytes]], parts
 
 def json_pieces(pairs: Iterable[tuple[bytes, bytes]], parts: Sequence[int], *, ascii_only: bool) -> Iterator[bytes]:
     """One object per line, with the members that were asked for."""
-    from lsmcli.formats import jsonl
+    from lsmcli.formats import json_text, jsonl
 
     if parts == (0, 1):
         yield from jsonl.pieces_of_columns(columns_of(pairs), ascii_only=ascii_only)
@@ -87,5 +87,5 @@ def json_pieces(pairs: Iterable[tuple[bytes, bytes]], parts: Sequence[int], *, a
     part = parts[0]
     name = ("key", "value")[part]
     for chunk in chunks_of(pairs):
-        texts = [jsonl.json_text_of(pair[part], ascii_only=ascii_only) for pair in chunk]
+        texts = [json_text.text_of(pair[part], ascii_only=ascii_only) for pair in chunk]
         yield "".join([f'{{"{name}": {text}}}\n' for text in texts]).encode()

@@ -63,7 +63,7 @@ def test_a_row_can_delete_and_the_last_of_equal_keys_counts(lsm: Lsm) -> None:
 def test_json_values_go_in_and_out(lsm: Lsm) -> None:
     lsm.ok("import", "--value-format", "json", stdin=b'{"key": "a", "value": {"x": [1, 2]}}\n')
     assert lsm.ok("get", "a") == b'{"x":[1,2]}\n'
-    assert lsm.ok("export", "--format", "jsonl", "--value-format", "json") == b'{"key": "a", "value": {"x": [1, 2]}}\n'
+    assert lsm.ok("export", "--format", "jsonl", "--value-format", "json") == b'{"key": "a", "value": {"x":[1,2]}}\n'
     lsm.ok("put", "b", "text")
     Path("out.jsonl").write_bytes(b"as it was")
     assert "is not JSON" in lsm.fails(6, "export", "out.jsonl", "--value-format", "json")

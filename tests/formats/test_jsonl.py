@@ -46,7 +46,7 @@ def test_values_as_json_are_embedded_and_stored_compactly() -> None:
     assert read(b'{"key": "a", "value": {"x": [1, null, "\xc3\xa9"]}}\n', values="json") == [
         (b"a", '{"x":[1,null,"é"]}'.encode())
     ]
-    assert write([(b"a", b'{"x":[1]}')], values="json") == b'{"key": "a", "value": {"x": [1]}}\n'
+    assert write([(b"a", b'{"x":[1]}')], values="json") == b'{"key": "a", "value": {"x":[1]}}\n'
     with pytest.raises(InputError, match="is not JSON") as error:
         write([(b"a", b"1"), (b"b", b"text")], values="json")
     assert error.value.line == 2
@@ -66,23 +66,25 @@ def test_blank_lines_are_passed_over_and_counted() -> None:
     [
         (b'{"key": "a", "value": "1"', 26, "not JSON"),
         (b'{"key": "\xc3\xa9", "value": x}', 24, "not JSON"),
-        (b'{"key": "a", "value": "1"} x', 28, "not JSON"),
+        (b'{"key": "a", "value": "1"} x', 27, "text follows"),
         (b"[1]", 1, "a row is an object"),
-        (b'{"key": "a", "key": "b", "value": ""}', 1, "occurs twice"),
-        (b'{"key": "a", "value": NaN}', 1, "NaN is not JSON"),
-        (b'{"key": "a", "value": 1}', 1, "not a string"),
-        (b'{"key": 1, "value": ""}', 1, '"key" is not a string'),
+        (b'{"key": "a", "key": "b", "value": ""}', 21, "occurs twice"),
+        (b'{"key": "a", "value": NaN}', 23, "NaN is not JSON"),
+        (b'{"key": "a", "value": 1e999}', 23, "beyond the largest double"),
+        (b'{"key": "a", "value": {"x": {"y": 1, "y": 2}}}', 23, "occurs twice"),
+        (b'{"key": "a", "value": 1}', 23, "not a string"),
+        (b'{"key": 1, "value": ""}', 9, '"key" is not a string'),
         (b'{"value": ""}', 1, 'no "key"'),
         (b'{"key": "a"}', 1, 'no "value"'),
-        (b'{"key": "a", "value": "", "deleted": true}', 1, "instead of"),
-        (b'{"key": "a", "deleted": false}', 1, "instead of"),
-        (b'{"key": "a", "value": "", "ttl_ms": 5}', 1, "unknown member 'ttl_ms'"),
+        (b'{"key": "a", "value": "", "deleted": true}', 38, "instead of"),
+        (b'{"key": "a", "deleted": false}', 25, "instead of"),
+        (b'{"key": "a", "value": "", "ttl_ms": 5}', 37, "unknown member 'ttl_ms'"),
         (b'{"key": "\\ud800", "value": ""}', 1, "surrogate"),
         (b'{"key": "a", "value": "\xff"}', 24, "not UTF-8"),
-        (b'{"key": "a", "value": {"$base64": true, "encoded": "AP8"}}', 1, "not base64"),
-        (b'{"key": "a", "value": {"$base64": true, "encoded": 5}}', 1, "not base64"),
-        (b'{"key": "a", "value": ' + b"9" * 5000 + b"}", 1, "too many digits"),
-        (b'{"key": "a", "value": ' + b"[" * 100_000, 1, "nested too deeply"),
+        (b'{"key": "a", "value": {"$base64": true, "encoded": "AP8"}}', 23, "not base64"),
+        (b'{"key": "a", "value": {"$base64": true, "encoded": 5}}', 23, "not base64"),
+        (b'{"key": "a", "value": ' + b"9" * 5000 + b"}", 23, "too many digits"),
+        (b'{"key": "a", "value": ' + b"[" * 100_000, 23, "nested too deeply"),
     ],
 )
 def test_a_bad_row_is_named(text: bytes, column: int, reason: str) -> None:
