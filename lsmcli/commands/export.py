@@ -9,7 +9,8 @@ from lsmcli.commands.arguments import committed_option, tree_option, write_all
 from lsmcli.commands.files import refuse_data_file, write_file
 from lsmcli.commands.group import Command
 from lsmcli.formats import FORMATS, InputError
-from lsmcli.formats.detect import format_of_dest
+from lsmcli.formats.compression import compressed
+from lsmcli.formats.detect import compression_of_dest, format_of_dest
 from lsmcli.formats.rows import Section, WriteOptions, columns_of
 from lsmcli.session import Session
 
@@ -60,6 +61,8 @@ def command(
         name=name, header=header, value_format=value_format, ascii_only=dest == "-" and session.out_is_terminal()
     )
     pieces = import_module(FORMATS[name]).write([Section(None, columns_of(pairs))], options)
+    if compression := compression_of_dest(dest):
+        pieces = compressed(pieces, compression)
     try:
         if dest == "-":
             write_all(session, pieces)

@@ -15,6 +15,7 @@ from lsmcli.commands.group import Command
 from lsmcli.commands.output import Progress
 from lsmcli.engine.constants import MIB
 from lsmcli.formats import FORMATS, InputError
+from lsmcli.formats.compression import decompressed
 from lsmcli.formats.detect import format_of_source
 from lsmcli.formats.esc import safe_text
 from lsmcli.formats.rows import ReadOptions, Rows, pieces_of
@@ -88,7 +89,7 @@ def command(
         terminal = sys.stderr if session.verbosity >= 0 and sys.stderr is not None and sys.stderr.isatty() else None
         progress = Progress("import", size, terminal)
         try:
-            pieces = counted(pieces_of(stream), counts, progress)
+            pieces = decompressed(counted(pieces_of(stream), counts, progress))
             rows = rows_of(pieces, source, format_name, header=header, values=value_format)
             store(session, tree_name, rows, counts)
         except InputError as error:

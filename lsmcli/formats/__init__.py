@@ -37,11 +37,12 @@ FORMATS: Final = {
 class InputError(ValueError):
     """A row that cannot be taken: which line (from 1), which column (from 1, in bytes) and why.
 
+    line 0: the whole source is meant, or a place that has no line.
     source: where the line is, for the message `source:line:column: reason`.
     """
 
     def __init__(self, reason: str, *, line: int, column: int = 1, source: str = "input") -> None:
-        super().__init__(f"{source}:{line}:{column}: {reason}")
+        super().__init__(f"{source}:{line}:{column}: {reason}" if line else f"{source}: {reason}")
         self.reason = reason
         self.line = line
         self.column = column

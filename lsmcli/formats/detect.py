@@ -16,7 +16,7 @@ from lsmcli.formats import FORMATS, InputError
 from lsmcli.formats.rows import BYTE_ORDER_MARK
 
 HEAD_SIZE: Final = 4096  # so many of the first bytes are looked at
-ENDINGS_COMPRESSED: Final = (".gz", ".zst", ".xz")
+ENDINGS_COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd", ".xz": "xz"}
 
 
 class Signature(NamedTuple):
@@ -59,12 +59,17 @@ def format_of_source(path: str, head: bytes) -> str:
     if not head:
         return "tsv"
     names = ", ".join(FORMATS)
-    raise InputError(f"neither its name nor its first bytes tell the format: add --format ({names})", line=1)
+    raise InputError(f"neither its name nor its first bytes tell the format: add --format ({names})", line=0)
 
 
 def format_of_dest(path: str) -> str | None:
     """The name of the format that the ending of a file to be written tells, or None."""
     return next((signature.name for signature in _with_ending(path)), None)
+
+
+def compression_of_dest(path: str) -> str | None:
+    """The compression that the ending of a file to be written tells, or None."""
+    return next((kind for ending, kind in ENDINGS_COMPRESSED.items() if path.lower().endswith(ending)), None)
 
 
 def _with_ending(path: str) -> Iterator[Signature]:

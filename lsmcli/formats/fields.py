@@ -31,6 +31,10 @@ HEADER_NAMES_BASE64: Final = (b"key_b64", b"value_b64")
 _HINT: Final = "choose with --key-column or --key-template, and --value-column"
 
 
+class FieldError(TextError):
+    """A row whose fields cannot be taken; its offset is the index of the field, which the format turns into a place."""
+
+
 class FieldMapping:
     """What becomes of the fields of each row.
 
@@ -47,17 +51,17 @@ class FieldMapping:
         self._value_of = value_of
 
     def pair(self, fields: list[bytes]) -> tuple[bytes, bytes]:
-        """Key and value of a row; TextError if it has another number of fields, or one that cannot be converted.
-        The offset of that error is the index of the field.
-        """
+        """Key and value of a row; FieldError if it has another number of fields, or one that cannot be converted."""
         if len(fields) != self.count:
             raise ragged(len(fields), self.count)
         return self._key_of(fields), self._value_of(fields)
 
 
-def ragged(count: int, count_expected: int) -> TextError:
+def ragged(count: int, count_expected: int) -> FieldError:
     """The error of a row with too few or too many fields."""
-    return TextError(f"{count} field{'s' if count > 1 else ''} instead of {count_expected}", min(count, count_expected))
+    return FieldError(
+        f"{count} field{'s' if count > 1 else ''} instead of {count_expected}", min(count, count_expected)
+    )
 
 
 def split_pairs(block: bytes, separator: bytes) -> tuple[list[bytes], list[bytes]] | None:
@@ -75,17 +79,17 @@ def mapping_of(first: list[bytes], options: ReadOptions, *, header_usual: bool) 
     """How to read the rows of a source with this first row, and whether that row is a header.
 
     header_usual: the format's own files begin with the HEADER_NAMES, so that a first row with them is a header.
-    Raises TextError if the row and the options do not fit: that is no matter of one row.
+    Raises FieldError if the row and the options do not fit: that is no matter of one row.
     """
     names, is_header = _names_of(first, options, header_usual=header_usual)
     count = len(names) if names is not None else len(first)
     if count != len(first):
-        raise TextError(f"{len(first)} fields, but {count} names of columns were given")
+        raise FieldError(f"{len(first)} fields, but {count} names of columns were given")
     if count < 2 and options.key is None and options.key_template is None:
-        raise TextError("only one field: a row has a key and a value; is the delimiter another one?", len(first[0]))
+        raise FieldError("only one field: a row has a key and a value; is the delimiter another one?", 1)
     plain = options.key is None and options.value is None and options.key_template is None
     if plain and count > 2:
-        raise TextError(f"{count} columns: {_HINT}")
+        raise FieldError(f"{count} columns: {_HINT}")
     base64 = options.encoding == "base64" or (plain and is_header and _folded(first) == HEADER_NAMES_BASE64)
     if plain and not base64 and options.value_format != "json":
         return FieldMapping(2, _first_of, _second_of, is_pair=True), is_header
@@ -123,7 +127,7 @@ def _names_of(first: list[bytes], options: ReadOptions, *, header_usual: bool) -
         names = first
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise TextError(f"the column name {_shown(name)} occurs twice", index)
+            raise FieldError(f"the column name {_shown(name)} occurs twice", index)
     return names, is_header
 
 
@@ -150,7 +154,7 @@ def _index_of(reference: str, names: Sequence[bytes] | None, count: int) -> int:
     if reference.isdecimal() and len(reference) < 10 and 1 <= int(reference) <= count:
         return int(reference) - 1
     among = ", ".join(map(_shown, names)) if names is not None else f"1 to {count}"
-    raise TextError(f"no column {safe_text(reference)!r}: there are {among}")
+    raise FieldError(f"no column {safe_text(reference)!r}: there are {among}")
 
 
 def _template_names(template: str) -> list[str]:
@@ -182,7 +186,7 @@ def _key_function(
     """The indexes of the columns that the key uses, and the key of a row."""
     if options.key_template is not None:
         if options.key is not None:
-            raise TextError("a key column and a key template exclude each other")
+            raise FieldError("a key column and a key template exclude each other")
         parts = [
             (text.encode("utf-8", "surrogateescape"), None if name is None else _index_of(name, names, count))
             for text, name in template_parts(options.key_template)
@@ -207,10 +211,10 @@ def _value_function(
     else:
         rest = [index for index in range(count) if index not in used]
     if not rest:
-        raise TextError("no column is left for the value: the key uses all")
+        raise FieldError("no column is left for the value: the key uses all")
     if len(rest) > 1 or options.value == "*":
         if names is None:
-            raise TextError(f"{len(rest)} columns without names are left for the value: {_HINT}, or give --columns")
+            raise FieldError(f"{len(rest)} columns without names are left for the value: {_HINT}, or give --columns")
         return _object_function(names, rest)
     index = rest[0]
     if base64:
@@ -225,7 +229,7 @@ def _base64_function(index: int) -> Callable[[list[bytes]], bytes]:
         try:
             return binascii.a2b_base64(fields[index], strict_mode=True)
         except ValueError:
-            raise TextError("the field is not base64", index) from None
+            raise FieldError("the field is not base64", index) from None
 
     return decoded
 
@@ -237,7 +241,7 @@ def _json_function(index: int) -> Callable[[list[bytes]], bytes]:
         try:
             return compact(fields[index])
         except TextError as error:
-            raise TextError(error.reason, index) from None
+            raise FieldError(error.reason, index) from None
 
     return compacted
 
@@ -248,7 +252,7 @@ def _object_function(names: Sequence[bytes], indexes: list[int]) -> Callable[[li
     try:
         members = [(encode_basestring(names[index].decode()), index) for index in indexes]
     except UnicodeDecodeError:
-        raise TextError("a name of a column is not UTF-8, so it cannot be a member of an object") from None
+        raise FieldError("a name of a column is not UTF-8, so it cannot be a member of an object") from None
 
     def as_object(fields: list[bytes]) -> bytes:
         return ("{" + ",".join([f"{name}:{text_of(fields[index])}" for name, index in members]) + "}").encode()
