@@ -17,6 +17,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO
+from itertools import chain
 from typing import Final, cast
 
 from lsmcli.engine.constants import MIB, VALUE_SIZE_MAX
@@ -198,19 +199,18 @@ def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
         raise parser.placed(error, *lines.row()) from None
     if is_header:
         lines.taken.clear()
-        block = lines.text.read().encode("latin-1")
+        rest = lines.text.read().encode("latin-1")
     else:
-        block = "".join(lines.taken).encode("latin-1") + lines.text.read().encode("latin-1")
+        rest = "".join(lines.taken).encode("latin-1") + lines.text.read().encode("latin-1")
         lines.taken.clear()
         lines.line, lines.end = 1, end
-    while block:
+    for block in chain([rest] if rest else [], blocks):
         rows = _rows_plain(block, parser, mapping)
         if rows is not None:
             yield rows
         else:
             lines.load(block)
             yield from _rows_careful(parser, mapping, options)
-        block = next(blocks, b"")
 
 
 def _rows_plain(block: bytes, parser: _Parser, mapping: FieldMapping) -> Rows | None:
