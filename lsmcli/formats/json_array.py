@@ -73,9 +73,13 @@ class _Text:
             if not self.more():
                 return b""
 
+    @property
+    def column(self) -> int:
+        return self.offset + self.at - self.line_start + 1
+
     def error(self, reason: str) -> InputError:
         """An error at the place that is reached."""
-        return InputError(reason, line=self.line, column=self.offset + self.at - self.line_start + 1)
+        return InputError(reason, line=self.line, column=self.column)
 
 
 def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
@@ -99,8 +103,8 @@ def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
                 raise text.error("the array is cut: it has no closing ]")
             if first in b",]":
                 raise text.error("a row is missing here")
-            line, start = text.line, text.offset + text.at
-            gathered.add(_element(text), line, start)
+            line, start, column = text.line, text.offset + text.at, text.column
+            gathered.add(_element(text), line, start, column)
             if text.offset != piece_offset:
                 piece_offset = text.offset
                 yield from gathered.taken(text.offset + text.at)

@@ -119,6 +119,14 @@ def _key_part(text: str, members: dict[str, Member], name: str) -> bytes:
     return _bytes_at(text, member, safe_text(name), bytes_of)
 
 
+def _placed(error: TextError, text: bytes, line: int, column: int) -> InputError:
+    """The error of an object that begins at this line and column, and may go on over several lines."""
+    lines = text.count(b"\n", 0, error.offset)
+    if lines:
+        return row_error(error, line + lines, -text.rindex(b"\n", 0, error.offset) - 1)
+    return row_error(error, line, column - 1)
+
+
 class Gathered:
     """Rows on their way into Rows: a new one begins where the tree changes."""
 
@@ -136,13 +144,13 @@ class Gathered:
         self._lines: list[int] = []
         self._tree = tree
 
-    def add(self, text: bytes, line: int, start: int) -> None:
-        """Take the object that begins on this line, at this offset in the source; a bad one goes to on_bad."""
+    def add(self, text: bytes, line: int, start: int, column: int = 1) -> None:
+        """Take the object that begins at this line and column, and offset in the source; a bad one goes to on_bad."""
         try:
             key, value, tree = self._parse(text)
             check_limits(key, value)
         except TextError as error:
-            self._options.on_bad(row_error(error, line), text)
+            self._options.on_bad(_placed(error, text, line, column), text)
             return
         if tree != self._tree:
             self._close(start)
