@@ -100,7 +100,7 @@ def test_bad_rows_are_handed_over_and_the_others_read() -> None:
         assert [row.raw[:20] for row in bad] == [
             b"5", b'"s"', b"[]", b'{"key":"b"}', b'{"key":"c","value":N', b"null", b"[" * 20,
         ]  # fmt: skip
-        assert bad[4] == Bad(2, 32, "NaN is not JSON", b'{"key":"c","value":NaN}')
+        assert bad[4] == Bad(2, 33, "NaN is not JSON", b'{"key":"c","value":NaN}')
         assert "nested too deeply" in bad[6].reason
 
 
