@@ -8,9 +8,10 @@ Bytes stand as they are, also those that are not UTF-8: the format is one of byt
 --encoding base64 the columns are key_b64 and value_b64. Which columns become key and value is told in fields.
 
 Written: lines end with LF; a field is quoted if it holds the delimiter, a quote, CR, LF or NUL.
-Read: also CR LF, a byte order mark, a last line without its end. Refused as a bad row: another number of fields than
-the first row has, an empty line, text behind a closing quote, a quote inside a field that is not quoted, a raw CR or
-NUL outside quotes (UTF-16, or the zeros of a damaged file). A quote that is never closed breaks the structure.
+Read: also CR LF, and a byte order mark. Refused as a bad row: another number of fields than the first row has, an
+empty line, text behind a closing quote, a quote inside a field that is not quoted, a raw CR or NUL outside quotes
+(UTF-16, or the zeros of a damaged file), a last line without its end (a file that was cut: nobody can tell, so
+--lenient takes it). A quote that is never closed breaks the structure.
 """
 
 import csv
@@ -27,6 +28,7 @@ from lsmcli.formats.fields import HEADER_NAMES, HEADER_NAMES_BASE64, FieldMappin
 from lsmcli.formats.json_text import base64_of
 from lsmcli.formats.rows import (
     BYTE_ORDER_MARK,
+    NO_LINE_END,
     ReadOptions,
     Rows,
     Section,
@@ -130,6 +132,8 @@ class _Parser:
             return None
         if not found:
             raise TextError("the line is empty")
+        if not self.lines.taken[-1].endswith("\n") and not self._lenient:
+            raise TextError(NO_LINE_END, len(found))
         text = "".join(found)
         if ('"' in text or "\0" in text) and not self._lenient:
             self._check_quoted(found)
@@ -215,7 +219,7 @@ def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
 
 def _rows_plain(block: bytes, parser: _Parser, mapping: FieldMapping) -> Rows | None:
     """The rows of a block in which no field is quoted; None if any line needs more care."""
-    if b'"' in block or b"\0" in block:
+    if b'"' in block or b"\0" in block or not block.endswith(b"\n"):
         return None
     text = block
     if b"\r" in block:

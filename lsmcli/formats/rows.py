@@ -26,6 +26,8 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # The longest text of one row: every byte of its value escaped as six characters (\u0000), and its key.
 LINE_SIZE_MAX: Final = 6 * (VALUE_SIZE_MAX + KEY_SIZE_MAX) + 1 * KIB
 
+NO_LINE_END: Final = "the last line has no line end, as if the source was cut there: if it is whole, add --lenient"
+
 
 class Rows(NamedTuple):
     """Consecutive rows of a source. A value of None removes the key."""

@@ -10,18 +10,21 @@ tab or line end, `cut`, `sort` and `awk` see the right columns, and every byte c
     \x00\x01  (empty)        "\x00\x01"<TAB>
 
 The reader also takes what other programs write: raw bytes that are not UTF-8, CR LF line ends, a byte
-order mark, a last line without its line end. A row has exactly one tab, unless columns are chosen (see
-fields). A raw NUL is refused: it comes from UTF-16, or from a block of zeros where a file was damaged.
+order mark. A row has exactly one tab, unless columns are chosen (see fields). Refused is a raw NUL, which
+comes from UTF-16 or from a block of zeros where a file was damaged, and a last line without its line end,
+which may have been cut: nobody can tell. lenient takes both.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, cast
 
+from lsmcli.formats import InputError
 from lsmcli.formats.esc import TextError, is_plain, parse_field, plain
 from lsmcli.formats.fields import FieldError, FieldMapping, mapping_of, split_pairs
 from lsmcli.formats.rows import (
     BYTE_ORDER_MARK,
+    NO_LINE_END,
     Columns,
     ReadOptions,
     Rows,
@@ -56,6 +59,8 @@ def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
             if _speaks_of_columns(options):
                 mapping, is_header = _mapping_of(first, options)
             if is_header:
+                if len(first) == len(block) and not options.lenient:
+                    raise InputError(NO_LINE_END, line=1, column=len(first) + 1)
                 block = rest
                 line = 2
         if not block:
@@ -82,7 +87,7 @@ def _mapping_of(first: bytes, options: ReadOptions) -> tuple[FieldMapping, bool]
 
 def _rows_plain(block: bytes, line_first: int, end: int) -> Rows | None:
     """The rows of lines of two plain fields; None if any line needs more care."""
-    if b'"' in block or b"\0" in block:
+    if b'"' in block or b"\0" in block or not block.endswith(b"\n"):
         return None
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
@@ -98,6 +103,7 @@ def _rows_plain(block: bytes, line_first: int, end: int) -> Rows | None:
 def _rows_careful(block: bytes, line_first: int, end: int, mapping: FieldMapping | None, options: ReadOptions) -> Rows:
     rows = Rows([], [], [], end)
     numbers: list[int] = []
+    line_cut = 0 if block.endswith(b"\n") or options.lenient else line_first + block.count(b"\n")
     for line, text in enumerate(block.removesuffix(b"\n").split(b"\n"), line_first):
         try:
             if b"\0" in text and not options.lenient:
@@ -105,6 +111,8 @@ def _rows_careful(block: bytes, line_first: int, end: int, mapping: FieldMapping
                 raise TextError(reason, text.index(b"\0"))
             key, value = _pair_of(text) if mapping is None else _mapped(text, mapping)
             check_limits(key, value)
+            if line == line_cut:
+                raise TextError(NO_LINE_END, len(text))
         except TextError as error:
             options.on_bad(row_error(error, line), text)
             continue

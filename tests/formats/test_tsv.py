@@ -52,7 +52,6 @@ def test_plain_fields_are_written_as_they_are() -> None:
     ("text", "pairs"),
     [
         (b"", []),
-        (b"a\t1", [(b"a", b"1")]),
         (b"a\t1\r\nb\t\r\n", [(b"a", b"1"), (b"b", b"")]),
         (b"\xef\xbb\xbfa\t1\n", [(b"a", b"1")]),
         (b"a\t\xff\n", [(b"a", b"\xff")]),
@@ -82,6 +81,8 @@ def test_a_header_is_skipped_and_written() -> None:
         (b"a\t1\nb\t2\tx\nc\n", 2, 4, "second tab"),
         (b"a\t1\nb\t2\x003\n", 2, 4, "NUL"),
         (b"a\t1\n\t2\n", 2, 1, "the key is empty"),
+        (b"a\t1\nb\t2", 2, 4, "no line end"),
+        (b'a\t1\nb\t"2"', 2, 6, "no line end"),
     ],
 )
 def test_a_bad_line_is_named(text: bytes, line: int, column: int, reason: str) -> None:
@@ -95,3 +96,24 @@ def test_a_line_after_the_header_is_counted_from_the_top() -> None:
     with pytest.raises(InputError) as error:
         read(b"key\tvalue\nbad\n", header=True)
     assert error.value.line == 2
+
+
+def test_a_file_cut_anywhere_but_between_rows_is_noticed() -> None:
+    text = write([(b"a", b"1"), (b"b\t", b'"\n'), (b"c", b"")])
+    whole = {0: 0, 4: 1, len(text) - 3: 2}
+    for size in range(len(text)):
+        for header in (False, True):
+            cut = b"key\tvalue\n" * header + text[:size]
+            if size in whole:
+                assert len(read(cut, header=header)) == whole[size]
+            else:
+                with pytest.raises(InputError):
+                    read(cut, header=header)
+    for size in range(1, 10):
+        with pytest.raises(InputError, match="no line end"):
+            read(b"key\tvalue\n"[:size], header=True)
+
+
+def test_lenient_takes_what_may_have_been_cut_and_nul_bytes() -> None:
+    rows = list(tsv.read([b"a\t\0\nb\t2"], ReadOptions(lenient=True)))
+    assert [(part.keys, part.values) for part in rows] == [([b"a"], [b"\0"]), ([b"b"], [b"2"])]
