@@ -18,6 +18,8 @@ TREES: Final = True
 
 # What the depth depends on: brackets, and whole strings, in which brackets mean nothing.
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{}]|"', re.S)
+# An object in which nothing is nested, as most rows are: found in one step.
+_FLAT: Final = re.compile(rb'\{[^][{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^][{}"]*+)*+\}', re.S)
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _SCALAR: Final = re.compile(rb"[^][{}\",\s]*")
 
@@ -123,6 +125,9 @@ def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
 
 def _element(text: _Text) -> bytes:
     """The text of the element that begins here, which is passed; InputError if the source ends inside it."""
+    flat = _FLAT.match(text.buffer, text.at)
+    if flat is not None:
+        return _passed(text, flat.end())
     if text.buffer[text.at] not in b'{["':
         return _scalar(text)
     depth = 0

@@ -9,6 +9,7 @@ A key column is a string, a $base64 object, or an integer, which stands as it is
 that is named, or all members that the key does not use, as an object; with value="*" all of them.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -32,6 +33,18 @@ from lsmcli.formats.rows import ReadOptions, Rows, Section, WriteOptions, check_
 _MEMBERS: Final = frozenset({"key", "value", "deleted", "tree"})
 
 
+# A row as it is written when both fields are text without escapes: most are, and need no JSON decoder.
+_STRING: Final = rb'"([^"\\\x00-\x1f]*+)"'
+PLAIN_ROW: Final = rb'\{"key": ?' + _STRING + rb', ?"value": ?' + _STRING + rb"\}"
+_match_plain: Final = re.compile(PLAIN_ROW).fullmatch
+
+
+def is_plain(options: ReadOptions) -> bool:
+    """Whether a PLAIN_ROW means its two strings, with these options."""
+    chosen = options.key is not None or options.value is not None or options.key_template is not None
+    return not chosen and options.value_format == "auto" and options.encoding == "auto"
+
+
 class Row(NamedTuple):
     """One row; a value of None removes the key."""
 
@@ -46,12 +59,22 @@ ParseRow: TypeAlias = Callable[[bytes], Row]
 def row_parser(options: ReadOptions) -> ParseRow:
     """What turns the text of an object into a row, or raises TextError. Raises TextError for options that clash."""
     if options.key is None and options.value is None and options.key_template is None:
-        return lambda text: _row_of_members(text, options)
+        return _plain_or(options) if is_plain(options) else lambda text: _row_of_members(text, options)
     if options.key is not None and options.key_template is not None:
         raise TextError("a key column and a key template exclude each other")
     parts: list[tuple[str, str | None]]
     parts = [("", options.key or "key")] if options.key_template is None else template_parts(options.key_template)
     return lambda text: _row_of_columns(text, parts, options)
+
+
+def _plain_or(options: ReadOptions) -> ParseRow:
+    def parse(text: bytes) -> Row:
+        plain = _match_plain(text)
+        if plain is None or not text.isascii():
+            return _row_of_members(text, options)
+        return Row(plain[1], plain[2], None)
+
+    return parse
 
 
 def _row_of_members(data: bytes, options: ReadOptions) -> Row:

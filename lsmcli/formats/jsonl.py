@@ -10,7 +10,7 @@ from typing import Final, cast
 
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import TextError
-from lsmcli.formats.json_rows import Gathered, texts_of
+from lsmcli.formats.json_rows import PLAIN_ROW, Gathered, is_plain, texts_of
 from lsmcli.formats.rows import (
     BYTE_ORDER_MARK,
     Columns,
@@ -24,9 +24,7 @@ from lsmcli.formats.rows import (
 
 TREES: Final = True
 
-# A row as it is written when both fields are text without escapes: most are, and need no JSON decoder.
-_STRING: Final = rb'"([^"\\\x00-\x1f]*)"'
-_PLAIN: Final = re.compile(rb'^\{"key": ?' + _STRING + rb', ?"value": ?' + _STRING + rb"\}\r?$", re.M)
+_PLAIN_LINE: Final = re.compile(rb"^" + PLAIN_ROW + rb"\r?$", re.M)
 
 
 def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
@@ -35,11 +33,11 @@ def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
         gathered = Gathered(options)
     except TextError as error:
         raise InputError(error.reason, line=1) from None
-    is_plain = options.key is options.value is options.key_template is None and options.value_format == options.encoding
+    plain = is_plain(options)
     line = 1
     end = 0
     for block in line_blocks(pieces):
-        rows = _rows_plain(block, line, end + len(block)) if is_plain else None
+        rows = _rows_plain(block, line, end + len(block)) if plain else None
         if rows is not None:
             line += len(rows.keys)
             end += len(block)
@@ -59,7 +57,7 @@ def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
 
 def _rows_plain(block: bytes, line_first: int, end: int) -> Rows | None:
     """The rows of a block in which every line is a plain row; None if any needs the decoder."""
-    found = _PLAIN.findall(block)
+    found = _PLAIN_LINE.findall(block)
     if len(found) != block.count(b"\n") + (not block.endswith(b"\n")):
         return None
     try:
