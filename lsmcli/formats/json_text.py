@@ -20,8 +20,13 @@ from typing import Any, Final, NamedTuple
 
 from lsmcli.formats.esc import TextError
 
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
-_STRING_OR_SPACE: Final = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|[ \t\n\r]+')
+# The parts of an object around its values; whatever they do not match is looked at more closely.
+_S: Final = r"[ \t\n\r]*+"
+_BEGIN: Final = re.compile(_S + r"\{" + _S + r"(\}" + _S + ")?").match
+_PLAIN_NAME: Final = re.compile(r'"([^"\\\x00-\x1f]*+)"' + _S + ":" + _S).match
+_AFTER: Final = re.compile(_S + r"([,}])" + _S).match
+# Strings, and runs of anything but white space.
+_TOKENS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\n\r]++').findall
 _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
@@ -83,41 +88,46 @@ def members_of(data: bytes) -> tuple[str, dict[str, Member]]:
 
 
 def _members_of(text: str) -> dict[str, Member]:
-    space = _SPACE.match
-    at = space(text).end()  # type: ignore[union-attr]
-    if text[at : at + 1] != "{":
+    begin = _BEGIN(text)
+    if begin is None:
         _DECODER.decode(text)  # says what is wrong if it is no JSON at all
-        raise TextError("a row is an object, {…}", at)
+        raise TextError("a row is an object, {…}")
     found: dict[str, Member] = {}
-    at = space(text, at + 1).end()  # type: ignore[union-attr]
-    if text[at : at + 1] == "}":
-        at += 1
-    else:
+    at = begin.end()
+    if not begin[1]:  # not empty
         while True:
-            if text[at : at + 1] != '"':
-                raise json.JSONDecodeError("expecting the name of a member in double quotes", text, at)
-            name, at = scanstring(text, at + 1, True)
-            at = space(text, at).end()  # type: ignore[union-attr]
-            if text[at : at + 1] != ":":
-                raise json.JSONDecodeError("expecting ':'", text, at)
-            start = space(text, at + 1).end()  # type: ignore[union-attr]
+            plain_name = _PLAIN_NAME(text, at)
+            name, start = (plain_name[1], plain_name.end()) if plain_name is not None else _name_at(text, at)
             if name in found:
                 raise TextError("a member occurs twice in an object", offset_of(text, start))
-            value, at = _value_at(text, start)
+            value, at = scanstring(text, start + 1) if text.startswith('"', start) else _value_at(text, start)
             found[name] = Member(value, start, at)
-            at = space(text, at).end()  # type: ignore[union-attr]
-            after = text[at : at + 1]
-            at += 1
-            if after == "}":
+            after = _AFTER(text, at)
+            if after is None:
+                raise json.JSONDecodeError("expecting ',' or '}'", text, _after_space(text, at))
+            at = after.end()
+            if after[1] == "}":
                 break
-            if after != ",":
-                raise json.JSONDecodeError("expecting ',' or '}'", text, at - 1)
-            at = space(text, at).end()  # type: ignore[union-attr]
-    if space(text, at).end() != len(text):  # type: ignore[union-attr]
+    if at != len(text):
         raise json.JSONDecodeError("text follows the object", text, at)
     if _SURROGATE_ESCAPE.search(text):
         json.dumps(json.loads(text), ensure_ascii=False).encode()
     return found
+
+
+def _after_space(text: str, at: int) -> int:
+    return len(text) - len(text[at:].lstrip(" \t\n\r"))
+
+
+def _name_at(text: str, at: int) -> tuple[str, int]:
+    """The name of a member that has escapes, and the index of its value; or what is wrong with it."""
+    if not text.startswith('"', at):
+        raise json.JSONDecodeError("expecting the name of a member in double quotes", text, at)
+    name, at = scanstring(text, at + 1)
+    at = _after_space(text, at)
+    if not text.startswith(":", at):
+        raise json.JSONDecodeError("expecting ':'", text, at)
+    return name, _after_space(text, at + 1)
 
 
 def _value_at(text: str, start: int) -> tuple[Any, int]:
@@ -137,7 +147,7 @@ def offset_of(text: str, index: int) -> int:
 
 def without_space(text: str) -> str:
     """A valid JSON text without the white space between its tokens."""
-    return _STRING_OR_SPACE.sub(r"\1", text)
+    return "".join(_TOKENS(text))
 
 
 def compact(data: bytes) -> bytes:
