@@ -12,7 +12,6 @@ Invariants:
 gzip and xz are in Python's standard library; zstd needs the extra: pip install 'lsmcli[zstd]'.
 """
 
-import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -81,10 +80,10 @@ class _Gzip:
 
 
 class _Xz:
-    errors: tuple[type[Exception], ...] = (lzma.LZMAError,)
-
     def __init__(self) -> None:
-        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_MAX)
+        lzma = _lzma()
+        self.errors: tuple[type[Exception], ...] = (lzma.LZMAError,)
+        self._stream: Any = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_MAX)
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         yield self._stream.decompress(data, READ_SIZE)
@@ -93,11 +92,11 @@ class _Xz:
 
     @property
     def eof(self) -> bool:
-        return self._stream.eof
+        return bool(self._stream.eof)
 
     @property
     def unused(self) -> bytes:
-        return self._stream.unused_data
+        return bytes(self._stream.unused_data)
 
 
 class _Zstd:
@@ -121,6 +120,14 @@ class _Zstd:
     @property
     def unused(self) -> bytes:
         return bytes(self._stream.unused_data) + self._rest
+
+
+def _lzma() -> "ModuleType":
+    try:
+        import lzma
+    except ImportError:
+        raise InputError("this Python was built without xz (the module lzma): use gzip", line=0) from None
+    return lzma
 
 
 def _zstandard() -> "ModuleType":
@@ -192,6 +199,7 @@ def compressed(pieces: Iterable[bytes], kind: str, level: int | None = None) -> 
     if kind == "gzip":
         stream = zlib.compressobj(6 if level is None else level, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     elif kind == "xz":
+        lzma = _lzma()
         stream = lzma.LZMACompressor(lzma.FORMAT_XZ, preset=level)
     else:
         stream = _zstandard().ZstdCompressor(level=3 if level is None else level).compressobj()

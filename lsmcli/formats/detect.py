@@ -18,6 +18,10 @@ from lsmcli.formats.rows import BYTE_ORDER_MARK
 HEAD_SIZE: Final = 4096  # so many of the first bytes are looked at
 ENDINGS_COMPRESSED: Final = {".gz": "gzip", ".zst": "zstd", ".xz": "xz"}
 
+# Fields without control characters, each with its NUL: what begins so is no archive, database or picture.
+_TEXTS_BEFORE_NUL: Final = rb"(?:[^\x00-\x08\x0e-\x1f\x7f]*+\0)++[^\x00-\x08\x0e-\x1f\x7f]*+\Z"
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+
 
 class Signature(NamedTuple):
     """How a format is known: endings of names in lower case, and a pattern that its first bytes match."""
@@ -37,7 +41,7 @@ SIGNATURES: Final = (
     Signature("json", (".json",), rb"\s*\["),
     Signature("jsonl", (".jsonl", ".ndjson", ".json"), rb"\s*\{"),
     Signature("tsv", (".tsv", ".tab", ".txt"), rb"[^\n]*\t"),
-    Signature("nul", (".nul",), rb"[^\n]*\0"),
+    Signature("nul", (".nul",), _TEXTS_BEFORE_NUL),
     Signature("csv", (".csv",), rb'"|[^\n]*[,;]'),
     Signature("lmdb", (".lmdb", ".mdb"), rb"(?!)"),  # read as bdb; the name is for writing
     Signature("sql", (".sql",), rb"(?!)"),  # written only
@@ -47,9 +51,11 @@ SIGNATURES: Final = (
 def format_of_source(path: str, head: bytes) -> str:
     """The name of the format of a source with this path ("-" for a pipe) and these first, decompressed bytes.
 
-    Raises InputError if neither tells. An empty source of unknown ending is "tsv", with no rows.
+    Raises InputError if neither tells, or the text is UTF-16. An empty source of unknown ending is "tsv", with no rows.
     """
     text = head[:HEAD_SIZE].removeprefix(BYTE_ORDER_MARK)
+    if text.startswith(_UTF_16):
+        raise InputError("text in UTF-16: turn it into UTF-8 first, with iconv -f UTF-16 -t UTF-8", line=0)
     by_ending = list(_with_ending(path))
     for signature in (*by_ending, *SIGNATURES):
         if re.match(signature.pattern, text):

@@ -65,10 +65,11 @@ def ragged(count: int, count_expected: int) -> FieldError:
 
 
 def split_pairs(block: bytes, separator: bytes) -> tuple[list[bytes], list[bytes]] | None:
-    """Keys and values of a block of whole lines of two plain fields; None if any line has more or fewer.
-
-    What makes a field plain is the caller's to know: no quote, CR or NUL is in the block.
+    """Keys and values of a block of whole lines of two plain fields; None if any line has more or fewer fields, or one
+    that begins with a double quote. The caller has seen to CR, NUL, and quotes inside of fields where they matter.
     """
+    if b'"' in block and (block.startswith(b'"') or b'\n"' in block or separator + b'"' in block):
+        return None
     rows = [line.split(separator) for line in block.removesuffix(b"\n").split(b"\n")]
     if set(map(len, rows)) != {2}:
         return None

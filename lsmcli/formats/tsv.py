@@ -86,8 +86,8 @@ def _mapping_of(first: bytes, options: ReadOptions) -> tuple[FieldMapping, bool]
 
 
 def _rows_plain(block: bytes, line_first: int, end: int) -> Rows | None:
-    """The rows of lines of two plain fields; None if any line needs more care."""
-    if b'"' in block or b"\0" in block or not block.endswith(b"\n"):
+    """The rows of lines of two fields as they stand; None if any needs more care: a quote that begins one."""
+    if b"\0" in block or not block.endswith(b"\n"):
         return None
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")

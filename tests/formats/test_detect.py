@@ -38,6 +38,7 @@ HEADS = [
     ("tsv", b'"\\x00"\t\n'),
     ("tsv", b"SET a\t1\n"),
     ("nul", b"a\x001\x00b\x002\x00"),
+    ("nul", b"a\x00two\nlines\x00\xc3\xa9"),
     ("csv", b"a,1\n"),
     ("csv", b"key,value\n"),
     ("csv", b'"a","b c"\n'),
@@ -91,6 +92,27 @@ def test_nobody_guesses() -> None:
         format_of_source("-", b"only words\n")
     assert str(error.value).startswith("input: neither")
     assert all(name in error.value.reason for name in FORMATS)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"PK\x03\x04\x14\0\0\0",
+        b"SQLite format 3\0\x10\0\x01\x01\0",
+        b"BZh91AY&SY\0\x01",
+        b"\x7fELF\x02\x01\x01\0\0",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    ],
+)
+def test_what_is_no_list_of_rows_is_not_taken_for_one(head: bytes) -> None:
+    with pytest.raises(InputError, match="add --format"):
+        format_of_source("-", head)
+
+
+def test_utf_16_is_told_apart() -> None:
+    for encoding in ("utf-16-le", "utf-16-be"):
+        with pytest.raises(InputError, match="iconv"):
+            format_of_source("rows.csv", "\ufeffa,1\n".encode(encoding))
 
 
 @pytest.mark.parametrize(
