@@ -195,3 +195,24 @@ def test_many_blocks_come_back_fast_path_and_careful_path_in_turn(rng: random.Ra
 @pytest.mark.parametrize("delimiter", [b"", b",,", b'"', b"\n", b"\0"])
 def test_a_delimiter_is_one_byte_that_means_nothing_else(delimiter: bytes) -> None:
     assert "the delimiter" in error_of("csv", b"a,1\n", ReadOptions(delimiter=delimiter)).reason
+
+
+@pytest.mark.parametrize(
+    "options", [ReadOptions(), ReadOptions(key="1", value="2", header=True), ReadOptions(lenient=True)]
+)
+def test_the_three_paths_say_the_same(
+    rng: random.Random, monkeypatch: pytest.MonkeyPatch, options: ReadOptions
+) -> None:
+    """Plain rows, well-formed rows with quotes and all others, in turn, against the careful path alone."""
+    good = [b"a,1\n", b'"b",2\n', b'c,"x\ny"\n', b'"d ""q""","\r\n"\r\n', b"e,\n", b'"f","\0"\n']
+    bad = [b"\n", b"x\n", b'g"h,1\n', b'"i"j,1\n', b"k,\0\n", b"l,1,2\n", b",1\n", b"m\rn,1\n", b'"o"\n']
+    for _ in range(60):
+        source = b"a,1\n" + b"".join(rng.choices([*good, *good, *good, rng.choice(bad)], k=40))
+        monkeypatch.setattr("lsmcli.formats.csv._CAREFUL_SIZE", rng.choice([1, 30, 200]))
+        quick = [read_with_bad("csv", source, options, size=size) for size in (3, 50, 1 << 20)]
+        lines = rows_read("csv", source, options._replace(on_bad=lambda error, raw: None))
+        with monkeypatch.context() as patched:
+            patched.setattr("lsmcli.formats.csv._rows_plain", lambda *_: None)
+            patched.setattr("lsmcli.formats.csv._rows_quoted", lambda *_: None)
+            assert quick == [read_with_bad("csv", source, options)] * 3
+            assert lines == rows_read("csv", source, options._replace(on_bad=lambda error, raw: None))
