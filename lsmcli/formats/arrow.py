@@ -1,0 +1,279 @@
+r"""Parquet and Arrow files, by pyarrow: the extra lsmcli[arrow].
+
+    key: binary not null      value: binary not null
+
+Read are the columns named key and value, the only two columns, or those that options name. A column of bytes or text
+gives its bytes, one of numbers, truth values, dates or times the text that Arrow makes of them; a null is a bad row.
+
+    parquet    a file that can seek, because its directory is at the end
+    arrow      IPC file (a file that can seek), and IPC stream (a pipe as well); written as a file, or a stream
+
+Invariants:
+- one batch is in memory, and one row group of what is read is decoded at a time;
+- a stream ends with its end mark, a file with its directory: what was cut off is an error;
+- pages of Parquet are written with checksums, and those of any file that has them are checked;
+- batches are validated before anything looks into them: their offsets come from a file;
+- the bytes that are written depend on the rows alone, for one release of pyarrow.
+
+Lines in errors are numbers of rows.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from lsmcli.engine.constants import MIB
+from lsmcli.formats import InputError
+from lsmcli.formats.esc import TextError, plain
+from lsmcli.formats.groups import groups_of
+from lsmcli.formats.rows import ReadOptions, Rows, Section, WriteOptions, check_limits, row_error, within_limits
+
+if TYPE_CHECKING:
+    import pyarrow
+
+TREES: Final = False
+
+GROUP_ROWS_MAX: Final = 1 << 16
+GROUP_SIZE_MAX: Final = 16 * MIB  # of a batch and row group that is written, where no single row is larger
+BATCH_ROWS: Final = 1 << 14  # rows that are taken out of Arrow's memory at a time
+BATCH_SIZE: Final = 8 * MIB  # what a batch of Parquet is meant to hold
+
+FILE_MAGIC: Final = b"ARROW1"
+STREAM_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise InputError("parquet and arrow need pyarrow: pip install 'lsmcli[arrow]'", line=1) from None
+    return pyarrow
+
+
+def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
+    """Rows of batches. A row's line is its number. Raises InputError also when pyarrow is not there."""
+    arrow = _pyarrow()
+    try:
+        if options.name == "parquet":
+            file = _seekable(options)
+            yield from _rows_of(_parquet_batches(file), options, file.tell)
+        else:
+            yield from _arrow_rows(arrow, pieces, options)
+    except (arrow.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(_reason(error), line=1) from None
+    except OSError as error:
+        if error.errno is not None:  # the system's, not Arrow's word for a file that is damaged
+            raise
+        raise InputError(_reason(error), line=1) from None
+
+
+def _reason(error: Exception) -> str:
+    return f"damaged, or cut off: {' '.join(str(error).split())[:300]}"
+
+
+def _seekable(options: ReadOptions) -> BinaryIO:
+    if options.file is None:
+        raise InputError("the directory is at the end: name a file, not a pipe or a compressed one", line=1)
+    return options.file
+
+
+def _parquet_batches(file: BinaryIO) -> Iterator["pyarrow.RecordBatch"]:
+    from pyarrow import parquet
+
+    source = parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+    for number in range(source.metadata.num_row_groups):
+        group = source.metadata.row_group(number)
+        row_size = max(1, group.total_byte_size // max(1, group.num_rows))
+        rows = min(BATCH_ROWS, max(1, BATCH_SIZE // row_size))
+        yield from source.iter_batches(batch_size=rows, row_groups=[number], use_threads=False)
+
+
+def _arrow_rows(arrow: Any, pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
+    stream = _PieceStream(pieces)
+    if stream.begins_with(FILE_MAGIC):
+        file = _seekable(options)
+        reader = arrow.ipc.open_file(arrow.PythonFile(file, mode="r"))
+        yield from _rows_of(map(reader.get_batch, range(reader.num_record_batches)), options, file.tell)
+        return
+    if stream.begins_with(b"\0") or stream.begins_with(STREAM_END) or not stream.begins_with(STREAM_END[:4]):
+        raise InputError("neither an Arrow file nor an Arrow stream", line=1)
+    yield from _rows_of(arrow.ipc.open_stream(arrow.PythonFile(stream, mode="r")), options, stream.tell)
+    if stream.last != STREAM_END:
+        raise InputError("the stream is cut off, or something follows it: its end mark is missing", line=1)
+    if stream.read(1):
+        raise InputError("something follows the end mark of the stream", line=1)
+
+
+class _PieceStream(io.RawIOBase):
+    """The pieces of a source as a file that can only go forward. last: the last eight bytes that were read."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__()
+        self.pieces = iter(pieces)
+        self.rest = b""
+        self.last = b""
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def begins_with(self, head: bytes) -> bool:
+        """Whether the next bytes are these; nothing is taken."""
+        while len(self.rest) < len(head):
+            piece = next(self.pieces, None)
+            if piece is None:
+                break
+            self.rest += piece
+        return self.rest.startswith(head)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes, fewer than size only at the end."""
+        parts = [self.rest]
+        count = len(self.rest)
+        while size is None or size < 0 or count < size:
+            piece = next(self.pieces, None)
+            if piece is None:
+                break
+            parts.append(piece)
+            count += len(piece)
+        data = b"".join(parts)
+        if size is not None and size >= 0:
+            data, self.rest = data[:size], data[size:]
+        else:
+            self.rest = b""
+        self.last = (self.last + data[-8:])[-8:]
+        self.position += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self.position
+
+
+def _rows_of(
+    batches: Iterable["pyarrow.RecordBatch"], options: ReadOptions, position: Callable[[], int]
+) -> Iterator[Rows]:
+    row = 1
+    end = 0
+    for batch in batches:
+        batch.validate(full=True)
+        end = max(end, position())
+        names = batch.schema.names
+        key_index = _column(names, options.key, "key", 0)
+        value_index = _column(names, options.value, "value", 1)
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            part = batch.slice(start, BATCH_ROWS)
+            keys = _bytes_of(part.column(key_index), names[key_index])
+            values = _bytes_of(part.column(value_index), names[value_index])
+            yield _checked(keys, values, row, end, options)
+            row += part.num_rows
+
+
+def _column(names: list[str], wanted: str | None, usual: str, place: int) -> int:
+    """The index of the column that is wanted by name or number from 1; else of the usual name; else by its place."""
+    shown = plain(", ".join(names).encode("utf-8", "replace")).decode()
+    name = wanted or usual
+    if names.count(name) > 1:
+        raise InputError(f"two columns have the name {name!r}: take one by its number", line=1)
+    if name in names:
+        return names.index(name)
+    if wanted is not None and wanted.isdigit() and 1 <= int(wanted) <= len(names):
+        return int(wanted) - 1
+    if wanted is None and len(names) == 2:
+        return place
+    hint = "" if wanted is not None else f": name one with --{usual}"
+    raise InputError(f"no column {name!r} among {shown}{hint}", line=1)
+
+
+def _bytes_of(array: Any, name: str) -> list[bytes | None]:
+    """The bytes of each item of a column, None for a null."""
+    arrow = _pyarrow()
+    types = arrow.types
+    kind = array.type
+    if types.is_dictionary(kind):
+        array = array.dictionary_decode()
+        kind = array.type
+    if not (types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)):
+        if types.is_nested(kind):
+            raise InputError(f"column {name!r} is of {kind}, which is neither bytes, text nor a number", line=1)
+        if not (types.is_string(kind) or types.is_large_string(kind)):
+            array = array.cast(arrow.string())
+        array = array.cast(arrow.large_binary())
+    items: list[bytes | None] = array.to_pylist()
+    return items
+
+
+def _checked(keys: list[bytes | None], values: list[bytes | None], row: int, end: int, options: ReadOptions) -> Rows:
+    lines = range(row, row + len(keys))
+    whole: list[bytes] = [key for key in keys if key is not None]
+    if len(whole) == len(keys) and None not in values and within_limits(whole, values):
+        return Rows(whole, values, lines, end)
+    good_keys: list[bytes] = []
+    good_values: list[bytes | None] = []
+    good_lines = []
+    for line, key, value in zip(lines, keys, values, strict=True):
+        try:
+            if key is None or value is None:
+                raise TextError(f"the {'key' if key is None else 'value'} is null")
+            check_limits(key, value)
+        except TextError as error:
+            options.on_bad(row_error(error, line), (key or b"") + b"\t" + (value or b""))
+            continue
+        good_keys.append(key)
+        good_values.append(value)
+        good_lines.append(line)
+    return Rows(good_keys, good_values, good_lines, end)
+
+
+class _Sink(io.RawIOBase):
+    """A file to write to that keeps what was written until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[bytes] = []
+        self.position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.parts.append(bytes(data))
+        self.position += len(self.parts[-1])
+        return len(self.parts[-1])
+
+    def tell(self) -> int:
+        return self.position
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        data = b"".join(self.parts)
+        self.parts.clear()
+        return data
+
+
+def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]:
+    """A file with a batch, or row group, for each group of rows. encoding "stream": arrow as an IPC stream."""
+    arrow = _pyarrow()
+    schema = arrow.schema([arrow.field(name, arrow.binary(), nullable=False) for name in ("key", "value")])
+    sink = _Sink()
+    if options.name == "parquet":
+        from pyarrow import parquet
+
+        writer: Any = parquet.ParquetWriter(
+            arrow.PythonFile(sink, mode="w"),
+            schema,
+            compression="snappy",
+            use_dictionary=False,
+            write_statistics=["key"],
+            write_page_checksum=True,
+        )
+    elif options.encoding == "stream":
+        writer = arrow.ipc.new_stream(arrow.PythonFile(sink, mode="w"), schema)
+    else:
+        writer = arrow.ipc.new_file(arrow.PythonFile(sink, mode="w"), schema)
+    for section in sections:
+        for group in groups_of(section.chunks, GROUP_ROWS_MAX, GROUP_SIZE_MAX):
+            columns = [arrow.array(column, arrow.binary()) for column in group]
+            writer.write_batch(arrow.record_batch(columns, schema=schema))
+            yield sink.take()
+    writer.close()
+    yield sink.take()
