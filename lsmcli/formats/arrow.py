@@ -2,8 +2,9 @@ r"""Parquet and Arrow files, by pyarrow: the extra lsmcli[arrow].
 
     key: binary not null      value: binary not null
 
-Read are the columns named key and value, the only two columns, or those that options name. A column of bytes or text
-gives its bytes, one of numbers, truth values, dates or times the text that Arrow makes of them; a null is a bad row.
+Read are the columns named key and value, the only two columns, or what options make of the columns, as of those of csv.
+A column of bytes or text gives its bytes, one of numbers, truth values, dates or times the text that Arrow makes of
+them; a null is a bad row, and an empty field for a lenient reader.
 
     parquet    a file that can seek, because its directory is at the end
     arrow      IPC file (a file that can seek), and IPC stream (a pipe as well); written as a file, or a stream
@@ -20,13 +21,15 @@ Lines in errors are numbers of rows.
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from lsmcli.engine.constants import MIB
 from lsmcli.formats import InputError
-from lsmcli.formats.esc import TextError, plain
+from lsmcli.formats.esc import TextError, safe_text
+from lsmcli.formats.fields import FieldMapping, mapping_of
 from lsmcli.formats.groups import groups_of
-from lsmcli.formats.rows import ReadOptions, Rows, Section, WriteOptions, check_limits, row_error, within_limits
+from lsmcli.formats.rows import ReadOptions, Rows, Section, WriteOptions, check_limits, within_limits
 
 if TYPE_CHECKING:
     import pyarrow
@@ -158,30 +161,50 @@ def _rows_of(
         batch.validate(full=True)
         end = max(end, position())
         names = batch.schema.names
-        key_index = _column(names, options.key, "key", 0)
-        value_index = _column(names, options.value, "value", 1)
+        pair = _pair_of_columns(names, options)
+        mapping = _mapping(names, options) if pair is None else None
         for start in range(0, batch.num_rows, BATCH_ROWS):
             part = batch.slice(start, BATCH_ROWS)
-            keys = _bytes_of(part.column(key_index), names[key_index])
-            values = _bytes_of(part.column(value_index), names[value_index])
-            yield _checked(keys, values, row, end, options)
+            if pair is not None:
+                keys, values = [_bytes_of(part.column(index), names[index]) for index in pair]
+                yield _checked(keys, values, row, end, options)
+            elif mapping is not None:
+                columns = [_bytes_of(part.column(index), name) for index, name in enumerate(names)]
+                yield _mapped(columns, mapping, row, end, options)
             row += part.num_rows
 
 
-def _column(names: list[str], wanted: str | None, usual: str, place: int) -> int:
-    """The index of the column that is wanted by name or number from 1; else of the usual name; else by its place."""
-    shown = plain(", ".join(names).encode("utf-8", "replace")).decode()
-    name = wanted or usual
-    if names.count(name) > 1:
-        raise InputError(f"two columns have the name {name!r}: take one by its number", line=1)
-    if name in names:
-        return names.index(name)
-    if wanted is not None and wanted.isdigit() and 1 <= int(wanted) <= len(names):
+def _pair_of_columns(names: list[str], options: ReadOptions) -> tuple[int, int] | None:
+    """The indexes of the columns of key and value where each is one column as it is; else None."""
+    if options.key_template is not None or options.value_format == "json" or options.encoding == "base64":
+        return None
+    if options.key is None and options.value is None:
+        if sorted(names) == ["key", "value"]:
+            return names.index("key"), names.index("value")
+        return (0, 1) if len(names) == 2 else None
+    if options.key is None or options.value in (None, "*"):
+        return None
+    return _column(names, options.key), _column(names, options.value or "")
+
+
+def _column(names: list[str], wanted: str) -> int:
+    """The index of the column of this name, else of this number, from 1."""
+    if names.count(wanted) > 1:
+        raise InputError(f"two columns have the name {wanted!r}: take one by its number", line=1)
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and len(wanted) < 10 and 1 <= int(wanted) <= len(names):
         return int(wanted) - 1
-    if wanted is None and len(names) == 2:
-        return place
-    hint = "" if wanted is not None else f": name one with --{usual}"
-    raise InputError(f"no column {name!r} among {shown}{hint}", line=1)
+    shown = safe_text(", ".join(names))
+    raise InputError(f"no column {safe_text(wanted)!r}: there are {shown}", line=1)
+
+
+def _mapping(names: list[str], options: ReadOptions) -> FieldMapping:
+    try:
+        fields = [name.encode("utf-8", "surrogateescape") for name in names]
+        return mapping_of(fields, options._replace(header=True, columns=None), header_usual=True)[0]
+    except TextError as error:
+        raise InputError(error.reason, line=1) from None
 
 
 def _bytes_of(array: Any, name: str) -> list[bytes | None]:
@@ -207,21 +230,28 @@ def _checked(keys: list[bytes | None], values: list[bytes | None], row: int, end
     whole: list[bytes] = [key for key in keys if key is not None]
     if len(whole) == len(keys) and None not in values and within_limits(whole, values):
         return Rows(whole, values, lines, end)
-    good_keys: list[bytes] = []
-    good_values: list[bytes | None] = []
-    good_lines = []
-    for line, key, value in zip(lines, keys, values, strict=True):
+    return _mapped([keys, values], FieldMapping(2, itemgetter(0), itemgetter(1)), row, end, options)
+
+
+def _mapped(columns: list[list[bytes | None]], mapping: FieldMapping, row: int, end: int, options: ReadOptions) -> Rows:
+    """Rows whose keys and values a mapping makes of all columns. A lenient reader takes a null as an empty field."""
+    keys: list[bytes] = []
+    values: list[bytes | None] = []
+    lines = []
+    for line, items in enumerate(zip(*columns, strict=True), row):
+        fields = [item or b"" for item in items]
         try:
-            if key is None or value is None:
-                raise TextError(f"the {'key' if key is None else 'value'} is null")
+            if None in items and not options.lenient:
+                raise TextError(f"column {items.index(None) + 1} is null")
+            key, value = mapping.pair(fields)
             check_limits(key, value)
         except TextError as error:
-            options.on_bad(row_error(error, line), (key or b"") + b"\t" + (value or b""))
+            options.on_bad(InputError(error.reason, line=line), b"\t".join(fields))
             continue
-        good_keys.append(key)
-        good_values.append(value)
-        good_lines.append(line)
-    return Rows(good_keys, good_values, good_lines, end)
+        keys.append(key)
+        values.append(value)
+        lines.append(line)
+    return Rows(keys, values, lines, end)
 
 
 class _Sink(io.RawIOBase):

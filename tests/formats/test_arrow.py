@@ -117,12 +117,20 @@ def test_files_of_other_programs_are_read(name: str) -> None:
     assert read(name, data, ReadOptions(key="4", value="a")) == [(b"x", b"true")]
 
 
+def test_columns_become_keys_and_values_as_those_of_csv() -> None:
+    data = file_of("parquet", {"id": [7], "name": ["Ann"], "age": [30]})
+    assert read("parquet", data, ReadOptions(key="id")) == [(b"7", b'{"name":"Ann","age":"30"}')]
+    assert read("parquet", data, ReadOptions(key="id", value="*")) == [(b"7", b'{"id":"7","name":"Ann","age":"30"}')]
+    assert read("parquet", data, ReadOptions(key_template="{name}/{id}", value="age")) == [(b"Ann/7", b"30")]
+
+
 @pytest.mark.parametrize(
     ("columns", "options", "reason"),
     [
-        ({"a": ["x"], "b": ["y"], "c": ["z"]}, ReadOptions(), "no column 'key' among a, b, c: name one"),
-        ({"a": ["x"], "b": ["y"]}, ReadOptions(key="z"), "no column 'z' among a, b"),
+        ({"a": ["x"], "b": ["y"], "c": ["z"]}, ReadOptions(), "3 columns: choose"),
+        ({"a": ["x"], "b": ["y"]}, ReadOptions(key="z", value="a"), "no column 'z': there are a, b"),
         ({"a": ["x"], "b": ["y"]}, ReadOptions(key="3"), "no column '3'"),
+        ({"a": ["x"], "b": ["y"]}, ReadOptions(key_template="x"), "names no column"),
         ({"key": [["x"]], "value": ["y"]}, ReadOptions(), "neither bytes, text nor a number"),
     ],
 )
@@ -135,9 +143,11 @@ def test_nulls_and_keys_outside_the_limits_are_bad_rows() -> None:
     data = file_of("parquet", {"key": [b"a", None, b"", b"b"], "value": [None, b"1", b"2", b"3"]})
     good, bad = read_with_bad("parquet", data, ReadOptions(file=io.BytesIO(data)))
     assert good == [(b"b", b"3")]
+    lenient = ReadOptions(lenient=True, file=io.BytesIO(data))
+    assert read_with_bad("parquet", data, lenient)[0] == [(b"a", b""), (b"b", b"3")]
     assert bad == [
-        Bad(1, 1, "the value is null", b"a\t"),
-        Bad(2, 1, "the key is null", b"\t1"),
+        Bad(1, 1, "column 2 is null", b"a\t"),
+        Bad(2, 1, "column 1 is null", b"\t1"),
         Bad(3, 1, "the key is empty", b"\t2"),
     ]
 
