@@ -16,7 +16,7 @@ JOBS ?= 2
 
 .PHONY: help
 help: ## print this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: setup
 setup: $(STAMP) ## make .venv with the package, editable, and the tools that tests need
@@ -39,6 +39,23 @@ picture: $(STAMP) ## draw docs/shell.svg anew from a real session of the shell
 .PHONY: test
 test: lint ## lint, then every test, on two cores (JOBS=n for more)
 	@$(BIN)/python -m pytest -n $(JOBS)
+
+# Whose programs the round trips need: the program, and the Debian package that has it.
+INTEROP_TOOLS := mdb_load:lmdb-utils db5.3_load:db-util ldb:rocksdb-tools redis-server:redis-server \
+	redis-cli:redis-tools sqlite3:sqlite3
+
+.PHONY: test-interop
+test-interop: $(STAMP) ## round trips with the real tools of other stores; installs what is missing of them
+	@missing=; for tool in $(INTEROP_TOOLS); do \
+		command -v "$${tool%%:*}" > /dev/null || missing="$$missing $${tool##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+		$$as_root apt-get update -q && $$as_root apt-get install -y -q --no-install-recommends $$missing || \
+		{ echo "cannot install them here: apt-get install$$missing" >&2; exit 1; }; \
+	fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,interop]'
+	@LSMCLI_INTEROP=1 $(BIN)/python -m pytest tests/interop
 
 .PHONY: prove
 prove: $(STAMP) ## the long proofs: a million entries against a model, twice, and 200 processes killed (some 5 minutes)

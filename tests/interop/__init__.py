@@ -1,0 +1,1 @@
+"""Round trips with the real tools of other stores."""
