@@ -57,6 +57,11 @@ test-interop: $(STAMP) ## round trips with the real tools of other stores; insta
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,interop]'
 	@LSMCLI_INTEROP=1 $(BIN)/python -m pytest tests/interop
 
+.PHONY: bench-import
+bench-import: $(STAMP) ## import and export beside other tools: a table, a chart and figures in docs/benchmarks (some 10 minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@$(BIN)/python -m benchmarks.import_export --large 10000000 --output docs/benchmarks $(BENCH)
+
 .PHONY: prove
 prove: $(STAMP) ## the long proofs: a million entries against a model, twice, and 200 processes killed (some 5 minutes)
 	@$(BIN)/python -m tests.simulation.million

@@ -1,0 +1,1 @@
+"""Benchmarks beside other tools, each in one run of interleaved rounds."""
