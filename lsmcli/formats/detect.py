@@ -33,7 +33,7 @@ class Signature(NamedTuple):
 
 SIGNATURES: Final = (
     Signature("parquet", (".parquet", ".pq"), rb"PAR1"),
-    Signature("arrow", (".arrow", ".feather", ".ipc"), rb"ARROW1|\xff\xff\xff\xff"),
+    Signature("arrow", (".arrow", ".arrows", ".feather", ".ipc"), rb"ARROW1|\xff\xff\xff\xff"),
     Signature("bdb", (".bdb", ".dump"), rb"VERSION="),
     Signature("cdbmake", (".cdb", ".cdbmake"), rb"\+\d+,\d+:|\n\Z"),
     Signature("resp", (".resp", ".redis", ".aof"), rb"\*\d+\r?\n\$|(?i:M?SET|DEL|P?SETEX|SELECT) [^\n\t]*(?:\n|\Z)"),

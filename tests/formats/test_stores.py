@@ -1,14 +1,17 @@
 """What holds for every format of another store: all bytes come back, however they are cut, and no end is made up."""
 
 import random
+import tracemalloc
+from importlib import import_module
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsmcli.formats import InputError
+from lsmcli.formats import FORMATS, InputError
 from lsmcli.formats.detect import format_of_source
+from lsmcli.formats.rows import ReadOptions, Section, WriteOptions
 from tests.formats.streams import pairs_read, rows_read, written
 
 
@@ -115,6 +118,26 @@ def test_no_byte_changed_makes_a_reader_fail_otherwise_than_by_its_own_error(for
                 rows_read(form.name, changed)
             except InputError as error:
                 assert "\n" not in str(error)
+
+
+@EVERY_FORM
+def test_memory_is_bounded_whatever_the_size_of_the_stream(form: Form) -> None:
+    chunk = [b"k%07d" % number for number in range(64)], [b"v" * 1000] * 64  # some 64 KB
+    module = import_module(FORMATS[form.name])
+
+    def peak_of(chunks: int) -> int:
+        """The most memory that writing and reading so many chunks took, side by side: nothing is kept."""
+        options = WriteOptions(name=form.name, encoding=form.encoding)
+        text = module.write([Section(None, (chunk for _ in range(chunks)))], options)
+        tracemalloc.start()
+        try:
+            assert sum(len(rows.keys) for rows in module.read(text, ReadOptions(name=form.name))) == 64 * chunks
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_of(1)
+    assert peak_of(60) < 1.5 * peak_of(6)
 
 
 @EVERY_FORM
