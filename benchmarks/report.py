@@ -67,8 +67,9 @@ def table(results: Sequence[Result]) -> str:
 
 def commands(results: Sequence[Result]) -> str:
     """What was run, word for word."""
-    width = max((len(result.name) for result in results), default=0)
-    return "".join(f"  {result.name:{width}}  {result.command}\n" for result in results)
+    words = {result.name: result.command for result in results}  # the same, however many rows
+    width = max(map(len, words), default=0)
+    return "".join(f"  {name:{width}}  {command}\n" for name, command in words.items())
 
 
 def as_json(results: Sequence[Result], about: dict[str, object]) -> str:
