@@ -38,13 +38,13 @@ SIGNATURES: Final = (
     Signature("cdbmake", (".cdb", ".cdbmake"), rb"\+\d+,\d+:|\n\Z"),
     Signature("resp", (".resp", ".redis", ".aof"), rb"\*\d+\r?\n\$|(?i:M?SET|DEL|P?SETEX|SELECT) [^\n\t]*(?:\n|\Z)"),
     Signature("ldb", (".ldb",), rb"0x[0-9A-Fa-f]* ==> |[^\n\t]* ==> "),
+    Signature("sql", (".sql",), rb"BEGIN( TRANSACTION)?;|PRAGMA |CREATE TABLE |INSERT INTO "),  # written only
     Signature("json", (".json",), rb"\s*\["),
     Signature("jsonl", (".jsonl", ".ndjson", ".json"), rb"\s*\{"),
     Signature("tsv", (".tsv", ".tab", ".txt"), rb"[^\n]*\t"),
     Signature("nul", (".nul",), _TEXTS_BEFORE_NUL),
     Signature("csv", (".csv",), rb'"|[^\n]*[,;]'),
     Signature("lmdb", (".lmdb", ".mdb"), rb"(?!)"),  # read as bdb; the name is for writing
-    Signature("sql", (".sql",), rb"(?!)"),  # written only
 )
 
 

@@ -154,3 +154,9 @@ def test_something_behind_the_end_is_an_error(form: Form) -> None:
         pairs_read(form.name, text + b"garbage\n")
     with pytest.raises(InputError):
         pairs_read(form.name, text + b"x", size=1)
+
+
+@pytest.mark.parametrize("path", ["rows.sql", "-"])
+def test_a_script_of_sql_is_detected_so_that_nobody_takes_it_for_rows(path: str) -> None:
+    assert format_of_source(path, written("sql", [(b"key", b"value")])) == "sql"
+    assert format_of_source(path, b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n") == "sql"
