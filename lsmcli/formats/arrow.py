@@ -212,15 +212,18 @@ def _bytes_of(array: Any, name: str) -> list[bytes | None]:
     arrow = _pyarrow()
     types = arrow.types
     kind = array.type
-    if types.is_dictionary(kind):
-        array = array.dictionary_decode()
+    try:
+        if types.is_dictionary(kind):
+            array = array.dictionary_decode()
+        if str(array.type) == "binary_view":
+            array = array.cast(arrow.large_binary())
         kind = array.type
-    if not (types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)):
-        if types.is_nested(kind):
-            raise InputError(f"column {name!r} is of {kind}, which is neither bytes, text nor a number", line=1)
-        if not (types.is_string(kind) or types.is_large_string(kind)):
-            array = array.cast(arrow.string())
-        array = array.cast(arrow.large_binary())
+        if not (types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)):
+            # Text is its UTF-8, and anything else becomes text first.
+            array = array.cast(arrow.large_string()).cast(arrow.large_binary())
+    except arrow.ArrowNotImplementedError:
+        reason = f"column {safe_text(name)!r} is of {kind}, which is neither bytes nor text, nor becomes text"
+        raise InputError(reason, line=1) from None
     items: list[bytes | None] = array.to_pylist()
     return items
 

@@ -131,7 +131,7 @@ def test_columns_become_keys_and_values_as_those_of_csv() -> None:
         ({"a": ["x"], "b": ["y"]}, ReadOptions(key="z", value="a"), "no column 'z': there are a, b"),
         ({"a": ["x"], "b": ["y"]}, ReadOptions(key="3"), "no column '3'"),
         ({"a": ["x"], "b": ["y"]}, ReadOptions(key_template="x"), "names no column"),
-        ({"key": [["x"]], "value": ["y"]}, ReadOptions(), "neither bytes, text nor a number"),
+        ({"key": [["x"]], "value": ["y"]}, ReadOptions(), "neither bytes nor text"),
     ],
 )
 def test_columns_that_do_not_fit_are_told(columns: dict[str, object], options: ReadOptions, reason: str) -> None:
@@ -169,3 +169,24 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         pairs_read("parquet", b"PAR1")
     with pytest.raises(InputError, match=r"lsmcli\[arrow\]"):
         written("arrow", [])
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pyarrow.array([b"\xff"], pyarrow.large_binary()), b"\xff"),
+        (pyarrow.array([b"\xff\x00"], pyarrow.binary(2)), b"\xff\x00"),
+        (pyarrow.array([b"\xff"], pyarrow.binary_view()), b"\xff"),
+        (pyarrow.array(["\u2603"], pyarrow.string_view()), b"\xe2\x98\x83"),
+        (pyarrow.array(["\u2603"], pyarrow.large_string()), b"\xe2\x98\x83"),
+        (pyarrow.array([b"x"]).dictionary_encode(), b"x"),
+        (pyarrow.array([-5], pyarrow.int64()), b"-5"),
+        (pyarrow.array([0.1], pyarrow.float64()), b"0.1"),
+        (pyarrow.array([False]), b"false"),
+        (pyarrow.array([0], pyarrow.date32()), b"1970-01-01"),
+        (pyarrow.array([0], pyarrow.timestamp("ms")), b"1970-01-01 00:00:00.000"),
+    ],
+    ids=lambda item: str(getattr(item, "type", "")),
+)
+def test_columns_of_other_types_are_bytes_or_their_text(column: object, text: bytes) -> None:
+    assert read("arrow", file_of("arrow", {"key": ["k"], "value": column})) == [(b"k", text)]
