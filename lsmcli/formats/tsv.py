@@ -17,13 +17,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from lsmcli.formats import InputError
-from lsmcli.formats.esc import TextError, is_plain, parse_field, plain
+from lsmcli.formats.esc import TextError, parse_field, plain
+from lsmcli.formats.plain_rows import join_tsv
 from lsmcli.formats.rows import Rows, chunks_of, row_error
 
 EXTENSIONS: Final = (".tsv", ".tab", ".txt")
 HEADER: Final = b"key\tvalue\n"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_SEPARATORS_TO_SPACES: Final = bytes.maketrans(b"\t\n", b"  ")
 
 
 def sniff(head: bytes) -> bool:
@@ -85,15 +85,8 @@ def write(pairs: Iterable[tuple[bytes, bytes]], *, header: bool = False) -> Iter
 
 
 def lines_of(pairs: list[tuple[bytes, bytes]]) -> bytes:
-    """The lines of a few pairs. Where no field needs escapes, which two counts over all of them tell, nothing
-    is done per field: 0.2 µs per row against 0.9.
-    """
-    text = b"\n".join(map(b"\t".join, pairs)) + b"\n"
-    if (
-        text.count(b"\n") == len(pairs)
-        and text.count(b"\t") == len(pairs)
-        and b'"' not in text
-        and is_plain(text.translate(_SEPARATORS_TO_SPACES))
-    ):
+    """The lines of a few pairs. Where no field needs escapes, nothing is done per field."""
+    text = join_tsv([key for key, _ in pairs], [value for _, value in pairs])
+    if text is not None:
         return text
     return b"".join([b"%s\t%s\n" % (plain(key), plain(value)) for key, value in pairs])
