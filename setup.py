@@ -1,6 +1,6 @@
 """Builds the compiled twins of the hot modules; everything else about the package stands in pyproject.toml.
 
-    lsmcli/engine/entry_loops.py   ->   lsmcli/engine/_entry_loops.<platform>.so
+    lsmcli/engine/entry_order.py   ->   lsmcli/engine/_entry_order.<platform>.so
 
 Every extension is optional: without Cython, without a C compiler, or with LSMCLI_PURE=1 in the environment, the
 package installs all the same, and runs the very same files interpreted.
@@ -10,7 +10,7 @@ import os
 
 from setuptools import Extension, setup
 
-HOT = ("lsmcli.formats.plain_rows",)
+HOT = ("lsmcli.engine.entry_order", "lsmcli.engine.entry_pack", "lsmcli.formats.plain_rows")
 
 
 def extensions() -> list[Extension]:

@@ -1,6 +1,6 @@
 """Stands in for the `cython` module where code that Cython can compile runs as plain Python.
 
-    a hot module, say entry_loops.py
+    a hot module, say entry_order.py
         |-- imported as it is:   `cython` is this file: decorators do nothing, `compiled` is False
         '-- built by setup.py:   `cython` is the compiler's own, and this file is not looked at
 

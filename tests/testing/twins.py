@@ -1,6 +1,6 @@
 """The two forms of a hot module: its source as it is, and what was compiled from it where a compiler was at hand.
 
-    @pytest.mark.parametrize("loops", twins("lsmcli.engine.entry_loops"))
+    @pytest.mark.parametrize("loops", twins("lsmcli.engine.entry_order"))
     def test_something(loops: ModuleType) -> None: ...      # runs on both
 
 A compiled form that is older than its source fails the test instead of proving something about yesterday's code.
