@@ -25,7 +25,7 @@ def extensions() -> list[Extension]:
     for name in HOT:
         package, _, module = name.rpartition(".")
         source = name.replace(".", "/") + ".py"
-        twins.append(Extension(f"{package}._{module}", [source], extra_compile_args=["-O3"]))
+        twins.append(Extension(f"{package}._{module}", [source], extra_compile_args=["-O3", "-g0"]))
     built: list[Extension] = cythonize(twins, build_dir="build/cython", language_level=3)
     for extension in built:
         extension.optional = True  # said here: cythonize() makes extensions of its own
