@@ -3,8 +3,8 @@ r"""Sorting and merging of entries: parallel lists of keys and values, and a byt
 
     sort_entries    b c a b         merge_entries    newer  b d
                     1 2 3 4                          older  a b c
-                ->  a b c     lost               ->  keys   a b c d    lost, as a place in older
-                    3 4 2     1                      from   o n o n    1
+                ->  a b c     lost: place 0      ->  keys   a b c d    lost: place 1 of older
+                    3 4 2                            from   o n o n
 
 Invariants:
 - no function changes its arguments, or keeps them;
@@ -33,10 +33,11 @@ COMPILED: Final = bool(cython.compiled)
 Entries = tuple[list[bytes], list[Any], bytes]
 
 
-def sort_entries(keys: list[bytes], values: list[Any], flags: bytes) -> tuple[list[bytes], list[Any], bytes, list[Any]]:
+def sort_entries(keys: list[bytes], values: list[Any], flags: bytes) -> tuple[list[bytes], list[Any], bytes, list[int]]:
     """Entries in arrival order, sorted by key; of equal keys the last one wins.
 
-    Returns (keys, values, flags, the values that lost, in the order of their keys). Values may be any objects.
+    Returns (keys, values, flags, places of the entries that lost, in the order of their keys). Values may be any
+    objects.
     0.1 … 0.2 µs per entry, less when they come sorted; interpreted 1.
     """
     assert len(keys) == len(values) == len(flags)
@@ -47,7 +48,7 @@ def sort_entries(keys: list[bytes], values: list[Any], flags: bytes) -> tuple[li
     if True not in repeated:
         chosen, lost = order, []
     else:
-        lost = [values[i] for i in compress(order, repeated)]
+        lost = list(compress(order, repeated))
         chosen = list(compress(order, chain(map(not_, repeated), (True,))))
     picked_keys, picked_values = [keys[i] for i in chosen], [values[i] for i in chosen]
     return picked_keys, picked_values, bytes(map(flags.__getitem__, chosen)), lost
@@ -120,7 +121,7 @@ def _prefix(key: cython.p_const_uchar, size: cython.Py_ssize_t, depth: cython.Py
 @cython.cfunc
 def _sort_entries(
     keys: list[bytes], values: list[Any], flags: bytes
-) -> tuple[list[bytes], list[Any], bytes, list[Any]]:
+) -> tuple[list[bytes], list[Any], bytes, list[int]]:
     count: cython.Py_ssize_t = len(keys)
     i: cython.Py_ssize_t
     key: bytes
@@ -146,7 +147,7 @@ def _sort_entries(
 @cython.cfunc
 def _gather(
     keys: list[bytes], values: list[Any], flags: bytes, places: cython.p_uint
-) -> tuple[list[bytes], list[Any], bytes, list[Any]]:
+) -> tuple[list[bytes], list[Any], bytes, list[int]]:
     """The entries at these places, in their order; of equal keys, which follow each other, the last one."""
     count: cython.Py_ssize_t = len(keys)
     i: cython.Py_ssize_t
@@ -154,7 +155,7 @@ def _gather(
     key_next: bytes
     kept_keys: list[bytes] = []
     kept_values: list[Any] = []
-    lost: list[Any] = []
+    lost: list[int] = []
     kept_flags: bytearray = bytearray(count)
     flags_in: cython.p_const_uchar = flags
     flags_out: cython.p_uchar = kept_flags
@@ -164,7 +165,7 @@ def _gather(
         if i + 1 < count:
             key_next = keys[places[i + 1]]
             if _compare(key, len(key), key_next, len(key_next)) == 0:
-                lost.append(values[places[i]])
+                lost.append(places[i])
                 continue
         kept_keys.append(key)
         kept_values.append(values[places[i]])

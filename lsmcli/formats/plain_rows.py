@@ -32,6 +32,7 @@ COMPILED: Final = bool(cython.compiled)
 
 TAB: Final = 0x09
 COMMA: Final = 0x2C
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _CONTROLS: Final = bytes((*range(0x20), 0x7F))
 _SEPARATORS_TO_SPACES: Final = bytes.maketrans(b"\t\n", b"  ")
 
@@ -40,13 +41,13 @@ def split_rows(block: bytes, separator: int) -> tuple[list[bytes], list[bytes]] 
     """Keys and values of a block of whole lines, the last of which may lack its line end.
 
     None where a row needs care: anything but one separator in it, an empty key or one of more than KEY_SIZE_MAX
-    bytes, a CR, or a double quote; with tabs only a quote that begins a field. 0.12 µs per row, interpreted 0.3.
+    bytes, a CR or NUL, or a double quote; with tabs only a quote that begins a field. 0.12 µs per row, interpreted 0.3.
     """
-    assert 0 <= separator <= 0xFF and separator not in b'\r\n"'
+    assert 0 <= separator <= 0xFF and separator not in b'\r\n"\0'
     if cython.compiled:
         return _split_rows(block, separator)
     mark = bytes((separator,))
-    if b"\r" in block:
+    if b"\r" in block or b"\0" in block:
         return None
     if separator != TAB:
         if b'"' in block:
@@ -102,20 +103,28 @@ def _is_printable(text: bytes) -> bool:
 
 
 def join_csv(keys: list[bytes], values: list[bytes], separator: int = COMMA) -> bytes:
-    """Lines of key, separator and value; a field with a separator, a double quote, CR or LF in it is quoted.
+    """Lines of key, separator and value. A field is quoted if it has a separator, a double quote, CR, LF or NUL in
+    it, or begins with a byte order mark.
 
     0.05 µs per row, interpreted 0.25, and 1 where some field is quoted.
     """
     assert len(keys) == len(values)
-    assert 0 <= separator <= 0xFF and separator not in b'\r\n"'
+    assert 0 <= separator <= 0xFF and separator not in b'\r\n"\0'
     if cython.compiled:
         return _join_quoted(keys, values, separator)
     mark = bytes((separator,))
     text = _joined(keys, values, mark)
     count = len(keys)
-    if text.count(b"\n") == count and text.count(mark) == count and b'"' not in text and b"\r" not in text:
+    if (
+        text.count(b"\n") == count
+        and text.count(mark) == count
+        and b'"' not in text
+        and b"\r" not in text
+        and b"\0" not in text
+        and BYTE_ORDER_MARK not in text
+    ):
         return text
-    special = mark + b'"\r\n'
+    special = mark + b'"\r\n\0'
     return b"".join(
         [
             _quoted(key, special) + mark + _quoted(value, special) + b"\n"
@@ -125,7 +134,7 @@ def join_csv(keys: list[bytes], values: list[bytes], separator: int = COMMA) -> 
 
 
 def _quoted(field: bytes, special: bytes) -> bytes:
-    if len(field.translate(None, special)) == len(field):
+    if len(field.translate(None, special)) == len(field) and not field.startswith(BYTE_ORDER_MARK):
         return field
     return b'"' + field.replace(b'"', b'""') + b'"'
 
@@ -144,7 +153,9 @@ def _split_rows(block: bytes, separator: cython.uchar) -> tuple[list[bytes], lis
     key_size_max: cython.Py_ssize_t = KEY_SIZE_MAX
     keys: list[bytes] = []
     values: list[bytes] = []
-    if _found(data, ord("\r"), size) or (separator != ord("\t") and _found(data, ord('"'), size)):
+    if _found(data, ord("\r"), size) or _found(data, 0, size):
+        return None
+    if separator != ord("\t") and _found(data, ord('"'), size):
         return None
     while at < size:
         found = cython.cast(cython.p_const_uchar, memchr(data + at, ord("\n"), size - at))
@@ -191,8 +202,8 @@ def _join_quoted(keys: list[bytes], values: list[bytes], separator: cython.uchar
     key: bytes
     value: bytes
     text: bytes = _lines(keys, values, separator)
-    if _count_special(text, len(text), separator) == 2 * count:  # the separators and line ends
-        return text
+    if _count_special(text, len(text), separator) == 2 * count and BYTE_ORDER_MARK not in text:
+        return text  # what is special in it is its separators and line ends
     for i in range(count):
         key = keys[i]
         value = values[i]
@@ -293,6 +304,7 @@ def _count_special(text: cython.p_const_uchar, size: cython.Py_ssize_t, separato
             count += text[i] == ord("\n")
             count += text[i] == ord('"')
             count += text[i] == ord("\r")
+            count += text[i] == 0
         total += count
         at = stop
     return total
@@ -306,7 +318,8 @@ def _size_quoted(field: cython.p_const_uchar, size: cython.Py_ssize_t, separator
     i: cython.Py_ssize_t
     quotes: cython.Py_ssize_t = 0
     if _count_special(field, size, separator) == 0:
-        return size
+        if size < 3 or field[0] != 0xEF or field[1] != 0xBB or field[2] != 0xBF:
+            return size
     for i in range(size):
         quotes += field[i] == ord('"')
     return size + quotes + 2

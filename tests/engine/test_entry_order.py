@@ -25,7 +25,7 @@ def check_sort(order: ModuleType, keys: list[bytes]) -> None:
     assert sorted_keys == sorted(model)
     assert sorted_values == [model[key] for key in sorted_keys]
     assert sorted_flags == bytes(flags[value] for value in sorted_values)
-    last = set(model.values())
+    last = set(model.values())  # each value is its place
     assert lost == sorted((value for value in values if value not in last), key=lambda value: (keys[value], value))
 
 

@@ -16,7 +16,7 @@ COMMA, TAB, SEMICOLON = b",\t;"
 both = pytest.mark.parametrize("rows", twins("lsmcli.formats.plain_rows"))
 
 # Few different bytes, so that the interesting ones meet.
-fields = st.lists(st.sampled_from(b'ab",\t;\r\n\x00\x7f\xc3\xa4\xff %'), max_size=6).map(bytes)
+fields = st.lists(st.sampled_from(b'ab",\t;\r\n\x00\x7f\xc3\xa4\xff %\xef\xbb\xbf'), max_size=6).map(bytes)
 pairs = st.lists(st.tuples(fields, fields), max_size=8)
 
 
@@ -30,14 +30,14 @@ def split_naively(block: bytes, separator: int) -> tuple[list[bytes], list[bytes
             return None
         if part[0].startswith(b'"') or part[1].startswith(b'"'):
             return None
-    if b"\r" in block or (b'"' in block and separator != TAB):
+    if b"\r" in block or b"\0" in block or (b'"' in block and separator != TAB):
         return None
     return [key for key, _ in parts], [value for _, value in parts]
 
 
 def csv_naively(keys: list[bytes], values: list[bytes], separator: int) -> bytes:
     def field(data: bytes) -> bytes:
-        special = any(byte in data for byte in (separator, *b'"\r\n'))
+        special = any(byte in data for byte in (separator, *b'"\r\n\0')) or data.startswith(b"\xef\xbb\xbf")
         return b'"' + data.replace(b'"', b'""') + b'"' if special else data
 
     rows = zip(keys, values, strict=True)
@@ -56,7 +56,8 @@ def columns_of(rows: list[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes
         (b"a,1\n", ([b"a"], [b"1"])),
         (b"a,1", ([b"a"], [b"1"])),
         (b"a,\nb,2", ([b"a", b"b"], [b"", b"2"])),
-        (b"\x00,\xff\n", ([b"\x00"], [b"\xff"])),
+        (b"\x01,\xff\n", ([b"\x01"], [b"\xff"])),
+        (b"a,\x00\n", None),
         (b"\n", None),
         (b"a\n", None),
         (b",1\n", None),
@@ -91,11 +92,17 @@ def test_split_agrees_with_the_naive_reader(rows: ModuleType, separator: int, bl
 
 
 @both
-@pytest.mark.parametrize("separator", [COMMA, TAB, SEMICOLON, 0, ord("%"), 0xFF])
+@pytest.mark.parametrize("separator", [COMMA, TAB, SEMICOLON, 1, ord("%"), 0xFF])
 @given(items=pairs)
 def test_csv_agrees_with_the_naive_writer(rows: ModuleType, separator: int, items: list[tuple[bytes, bytes]]) -> None:
     keys, values = columns_of(items)
     assert rows.join_csv(keys, values, separator) == csv_naively(keys, values, separator)
+
+
+@both
+def test_a_byte_order_mark_at_the_beginning_of_a_field_is_quoted(rows: ModuleType) -> None:
+    mark = b"\xef\xbb\xbf"
+    assert rows.join_csv([mark + b"k", b"l"], [mark, b"x" + mark]) == b'"%bk","%b"\nl,x%b\n' % (mark, mark, mark)
 
 
 @both
@@ -148,6 +155,6 @@ def test_what_is_not_bytes_is_refused(rows: ModuleType) -> None:
             call([b"a"], ["text"])
         with pytest.raises((AssertionError, ValueError)):
             call([b"a"], [])
-    for separator in b'"\r\n':
+    for separator in b'"\r\n\0':
         with pytest.raises(AssertionError):
             rows.split_rows(b"", separator)
