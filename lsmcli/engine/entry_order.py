@@ -16,7 +16,7 @@ Compiled where a C compiler was at hand, see docs/internals/hot_loops.md; times 
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import chain, compress, islice
+from itertools import compress, islice
 from operator import eq, itemgetter, not_
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,20 +38,19 @@ def sort_entries(keys: list[bytes], values: list[Any], flags: bytes) -> tuple[li
 
     Returns (keys, values, flags, places of the entries that lost, in the order of their keys). Values may be any
     objects.
-    0.1 … 0.2 µs per entry, less when they come sorted; interpreted 1.
+    0.1 … 0.2 µs per entry, less when they come sorted; interpreted 0.5 … 1.
     """
     assert len(keys) == len(values) == len(flags)
     if cython.compiled:
         return _sort_entries(keys, values, flags)
-    order = sorted(range(len(keys)), key=keys.__getitem__)  # stable: of equal keys the last one is the newest
-    repeated = list(map(eq, map(keys.__getitem__, order), map(keys.__getitem__, islice(order, 1, None))))
-    if True not in repeated:
-        chosen, lost = order, []
-    else:
-        lost = list(compress(order, repeated))
-        chosen = list(compress(order, chain(map(not_, repeated), (True,))))
-    picked_keys, picked_values = [keys[i] for i in chosen], [values[i] for i in chosen]
-    return picked_keys, picked_values, bytes(map(flags.__getitem__, chosen)), lost
+    newest = dict(zip(keys, range(len(keys)), strict=True))  # of each key the place of the last entry
+    keys_sorted = sorted(newest)
+    order = list(map(newest.__getitem__, keys_sorted))
+    lost: list[int] = []
+    if len(order) < len(keys):
+        lost = sorted(set(range(len(keys))).difference(order), key=lambda place: (keys[place], place))
+    flags_sorted = bytes(map(flags.__getitem__, order)) if flags.count(0) < len(flags) else bytes(len(order))
+    return keys_sorted, list(map(values.__getitem__, order)), flags_sorted, lost
 
 
 def merge_entries(newer: Entries, older: Entries) -> tuple[list[bytes], list[Any], bytes, list[int]]:
