@@ -48,7 +48,8 @@ def sort_entries(keys: list[bytes], values: list[Any], flags: bytes) -> tuple[li
     order = list(map(newest.__getitem__, keys_sorted))
     lost: list[int] = []
     if len(order) < len(keys):
-        lost = sorted(set(range(len(keys))).difference(order), key=lambda place: (keys[place], place))
+        lost = sorted(set(range(len(keys))).difference(order))
+        lost.sort(key=keys.__getitem__)
     flags_sorted = bytes(map(flags.__getitem__, order)) if flags.count(0) < len(flags) else bytes(len(order))
     return keys_sorted, list(map(values.__getitem__, order)), flags_sorted, lost
 
