@@ -21,12 +21,16 @@ help: ## print this list
 .PHONY: setup
 setup: $(STAMP) ## make .venv with the package, editable, and the tools that tests need
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml setup.py
 	@test -n "$(PYTHON)" || { echo "CPython 3.11 or later is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+.PHONY: compiled
+compiled: $(STAMP) ## compile the hot modules anew where their source has changed and a C compiler is at hand
+	@$(BIN)/python setup.py --quiet build_ext --inplace
 
 .PHONY: demo
 demo: $(STAMP) ## build a file from Unicode's character names and walk through it
@@ -37,7 +41,7 @@ picture: $(STAMP) ## draw docs/shell.svg anew from a real session of the shell
 	@$(BIN)/python demo/shell_picture.py docs/shell.svg
 
 .PHONY: test
-test: lint ## lint, then every test but the round trips of test-interop, on two cores (JOBS=n for more)
+test: lint compiled ## lint, then every test but the round trips of test-interop, on two cores (JOBS=n for more)
 	@$(BIN)/python -m pytest -n $(JOBS) --ignore tests/interop
 
 # Whose programs the round trips need: the program, and the Debian package that has it.
@@ -79,7 +83,7 @@ format: $(STAMP) ## let ruff lay out the code and order the imports
 	@$(BIN)/ruff format --quiet
 
 .PHONY: coverage
-coverage: $(STAMP) ## run the tests on one core and show the lines and branches that none of them reaches
+coverage: compiled ## run the tests on one core and show the lines and branches that none of them reaches
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
@@ -88,4 +92,5 @@ coverage: $(STAMP) ## run the tests on one core and show the lines and branches 
 .PHONY: clean
 clean: ## remove the environment, the caches and what the demo built
 	rm -rf $(VENV) build dist *.egg-info demo/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	find lsmcli -name '*.so' -delete
 	find lsmcli tests demo -name __pycache__ -type d -prune -exec rm -rf {} +

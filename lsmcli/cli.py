@@ -150,12 +150,10 @@ def print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 
 
 def code_kind() -> str:
-    """Whether the hot part of the engine runs as compiled code."""
-    from importlib.util import find_spec
+    """Whether the hot loops run as compiled code."""
+    from lsmcli.engine.entry_order import COMPILED
 
-    spec = find_spec("lsmcli.engine.columns")
-    is_python = spec is None or spec.origin is None or spec.origin.endswith((".py", ".pyc"))
-    return "interpreted" if is_python else "compiled"
+    return "compiled" if COMPILED else "interpreted"
 
 
 @click.group(

@@ -13,9 +13,9 @@ No operation changes its input; lists are shared between input and output where 
 
 from collections.abc import Iterable
 from itertools import chain, compress, islice
-from operator import eq, itemgetter, not_
 from typing import Final, NamedTuple
 
+from lsmcli.engine.entry_order import merge_entries
 from lsmcli.engine.schema import FLAG_LARGE, FLAG_TOMBSTONE
 
 # 1 for each flags byte of an entry that is kept when tombstones are dropped.
@@ -47,7 +47,7 @@ EMPTY: Final = Columns([], [], b"")
 def merge(newer: Columns, older: Columns) -> Merged:
     """One sorted run out of two; of equal keys the newer entry wins, tombstones included.
 
-    0.2 … 0.5 µs per entry, next to nothing when the key ranges are disjoint.
+    0.03 µs per entry, interpreted 0.4; next to nothing when the key ranges are disjoint.
     """
     if not newer.keys or not older.keys:
         return Merged(newer if newer.keys else older, [])
@@ -56,25 +56,11 @@ def merge(newer: Columns, older: Columns) -> Merged:
     if older.keys[-1] < newer.keys[0]:
         return Merged(concatenate((older, newer)), [])
 
-    # Sorting positions by key is a merge: the sort finds the two runs. It is stable, so of two equal keys
-    # the newer one, whose position is lower, comes first.
-    keys_all = newer.keys + older.keys
-    order = sorted(range(len(keys_all)), key=keys_all.__getitem__)
-    gather = itemgetter(*order)
-    keys = list(gather(keys_all))
-    values = list(gather(newer.values + older.values))
-    flags = bytes(gather(newer.flags + older.flags))
-    repeats = list(map(eq, keys, islice(keys, 1, None)))  # entry i + 1 repeats the key of entry i
-    dropped_count = repeats.count(True)
+    keys, values, flags, lost = merge_entries(newer, older)
+    assert len(keys) == len(values) == len(flags) == len(newer.keys) + len(older.keys) - len(lost)
     dropped_large: list[bytes] = []
-    if dropped_count:
-        if FLAG_LARGE in older.flags:
-            dropped_large = [values[i] for i in compress(range(1, len(keys)), repeats) if flags[i] == FLAG_LARGE]
-        kept = [True, *map(not_, repeats)]
-        keys = list(compress(keys, kept))
-        values = list(compress(values, kept))
-        flags = bytes(compress(flags, kept))
-    assert len(keys) == len(values) == len(flags) == len(keys_all) - dropped_count
+    if lost and FLAG_LARGE in older.flags:
+        dropped_large = [older.values[i] for i in lost if older.flags[i] == FLAG_LARGE]
     return Merged(Columns(keys, values, flags), dropped_large)
 
 

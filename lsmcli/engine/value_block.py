@@ -25,6 +25,7 @@ from operator import lt
 from typing import Final
 
 from lsmcli.engine.constants import KEY_SIZE_MAX
+from lsmcli.engine.entry_pack import pack_entries, unpack_entries
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
@@ -83,7 +84,7 @@ class ValueBlock:
     Opening costs about 1.5 µs whatever the size; key() and value() less. Raises DamageError.
     """
 
-    __slots__ = ("_flags_at", "_keys_at", "_offsets", "_raw", "_values_at", "count")
+    __slots__ = ("_flags_at", "_keys_at", "_offset_width", "_offsets", "_raw", "_values_at", "count")
 
     def __init__(self, raw: bytes) -> None:
         if len(raw) < OFFSETS_AT:
@@ -98,6 +99,7 @@ class ValueBlock:
             raise _damage(raw, "has offsets that do not span its keys and values")
         self.count: int = count
         self._raw = raw
+        self._offset_width: int = _WIDTHS[code]
         self._offsets = offsets  # of the keys, then of the values
         self._flags_at: int = flags_at
         self._keys_at: int = flags_at + count
@@ -151,11 +153,28 @@ class ValueBlock:
         self, start: int = 0, stop: int | None = None, key_size_max: int = KEY_SIZE_MAX
     ) -> tuple[list[bytes], list[bytes], bytes]:
         """Keys, values and flags of the entries [start, stop), 0 <= start <= stop <= count; all entries
-        without them. 0.4 µs per entry. DamageError unless keys ascend, are 1 … key_size_max bytes long,
-        and values fit their flags."""
+        without them. DamageError unless keys ascend, are 1 … key_size_max bytes long, and values fit their
+        flags. 0.06 µs per entry, interpreted 0.4."""
         if stop is None:
             stop = self.count
         assert 0 <= start <= stop <= self.count
+        raw = self._raw
+        flags = raw[self._flags_at + start : self._flags_at + stop]
+        unpacked = unpack_entries(raw, OFFSETS_AT, self.count, self._offset_width, start, stop, key_size_max)
+        if unpacked is not None:
+            keys, values = unpacked
+        else:
+            keys, values = self._keys_and_values(start, stop, key_size_max)
+        if flags.count(0) != stop - start:
+            self._check_flags(flags, values)
+        if stop - start == self.count:
+            head = self.head
+            if flags.count(FLAG_TOMBSTONE) != head.tombstone_count or flags.count(FLAG_LARGE) != head.large_count:
+                raise _damage(raw, "has other flags than its head counts")
+        return keys, values, flags
+
+    def _keys_and_values(self, start: int, stop: int, key_size_max: int) -> tuple[list[bytes], list[bytes]]:
+        """The interpreted way, and the one that finds out what is wrong where the compiled one gave up."""
         keys = self._keys(start, stop, key_size_max)
         offsets = list(self._offsets[self.count + 1 + start : self.count + 2 + stop])
         raw = self._raw
@@ -163,14 +182,7 @@ class ValueBlock:
             raise _damage(raw, "has values of negative size")
         region = raw[self._values_at :]
         values = [region[a:b] for a, b in zip(offsets, islice(offsets, 1, None), strict=False)]
-        flags = raw[self._flags_at + start : self._flags_at + stop]
-        if any(flags):
-            self._check_flags(flags, values)
-        if stop - start == self.count:
-            head = self.head
-            if flags.count(FLAG_TOMBSTONE) != head.tombstone_count or flags.count(FLAG_LARGE) != head.large_count:
-                raise _damage(raw, "has other flags than its head counts")
-        return keys, values, flags
+        return keys, values
 
     def _keys(self, start: int, stop: int, key_size_max: int) -> list[bytes]:
         offsets = list(self._offsets[start : stop + 1])
@@ -201,29 +213,18 @@ def value_block_size(entry_count: int, keys_size: int, values_size: int, block_s
 def encode_value_block(keys: list[bytes], values: list[bytes], flags: bytes, block_size: int) -> bytes:
     """The body of a value block. Keys are strictly ascending, the entries fit (value_block_size())."""
     assert 0 < len(keys) == len(values) == len(flags)
-    code = offset_code_for(block_size)
-    keys_joined = b"".join(keys)
-    values_joined = b"".join(values)
+    keys_size, values_size, packed = pack_entries(keys, values, flags, offset_width_for(block_size))
     head = ValueBlockHead(
         entry_count=len(keys),
         tombstone_count=flags.count(FLAG_TOMBSTONE),
         large_count=flags.count(FLAG_LARGE),
-        keys_size=len(keys_joined),
-        values_size=len(values_joined),
+        keys_size=keys_size,
+        values_size=values_size,
         reserved=0,
     )
-    body = b"".join(
-        (
-            VALUE_BLOCK_HEAD.pack(head),
-            offsets_packed(keys, code),
-            offsets_packed(values, code),
-            flags,
-            keys_joined,
-            values_joined,
-        )
-    )
+    body = VALUE_BLOCK_HEAD.pack(head) + packed
     size = BLOCK_HEADER.size + len(body)
-    assert size == value_block_size(len(keys), len(keys_joined), len(values_joined), block_size)
+    assert size == value_block_size(len(keys), keys_size, values_size, block_size)
     assert size <= block_size
     return body
 

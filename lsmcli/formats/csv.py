@@ -14,9 +14,8 @@ empty line, text behind a closing quote, a quote inside a field that is not quot
 --lenient takes it). A quote that is never closed breaks the structure.
 """
 
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import Final, cast
 
@@ -26,6 +25,7 @@ from lsmcli.formats.csv_parser import DELIMITER, Parser
 from lsmcli.formats.esc import TextError
 from lsmcli.formats.fields import HEADER_NAMES, HEADER_NAMES_BASE64, FieldMapping, mapping_of, split_pairs
 from lsmcli.formats.json_text import base64_of
+from lsmcli.formats.plain_rows import join_csv
 from lsmcli.formats.rows import (
     BYTE_ORDER_MARK,
     ReadOptions,
@@ -114,8 +114,8 @@ def _rows_plain(block: bytes, parser: Parser, mapping: FieldMapping) -> Rows | N
             return None
         keys = [key for key, _ in rows]
         values = [value for _, value in rows]
-    if not within_limits(keys, values):
-        return None
+        if not within_limits(keys, values):
+            return None
     lines = parser.lines
     line_first = lines.line
     lines.line += len(keys)
@@ -200,25 +200,5 @@ def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]
 
 
 def lines_of(keys: Sequence[bytes], values: Sequence[bytes], delimiter: bytes = DELIMITER) -> bytes:
-    """The lines of a few rows; where no field needs quotes, nothing is done per field."""
-    text = b"\n".join(map(delimiter.join, zip(keys, values, strict=True))) + b"\n"
-    if (
-        text.count(b"\n") == len(keys)
-        and text.count(delimiter) == len(keys)
-        and b'"' not in text
-        and b"\r" not in text
-        and b"\0" not in text
-        and BYTE_ORDER_MARK not in text
-    ):
-        return text
-    needs_quotes = re.compile(rb'["\r\n\0%b]|\A\xef\xbb\xbf' % re.escape(delimiter)).search
-    return b"".join(
-        [
-            b"%b%b%b\n" % (_field(key, needs_quotes), delimiter, _field(value, needs_quotes))
-            for key, value in zip(keys, values, strict=True)
-        ]
-    )
-
-
-def _field(data: bytes, needs_quotes: Callable[[bytes], object]) -> bytes:
-    return b'"%b"' % data.replace(b'"', b'""') if needs_quotes(data) else data
+    """The lines of a few rows."""
+    return join_csv(list(keys), list(values), delimiter[0])

@@ -22,8 +22,10 @@ from json.encoder import encode_basestring
 from string import Formatter
 from typing import Final
 
+from lsmcli.engine.constants import VALUE_SIZE_MAX
 from lsmcli.formats.esc import TextError, safe_text
-from lsmcli.formats.rows import ReadOptions
+from lsmcli.formats.plain_rows import split_rows
+from lsmcli.formats.rows import ReadOptions, within_limits
 
 HEADER_NAMES: Final = (b"key", b"value")
 HEADER_NAMES_BASE64: Final = (b"key_b64", b"value_b64")
@@ -66,14 +68,12 @@ def ragged(count: int, count_expected: int) -> FieldError:
 
 def split_pairs(block: bytes, separator: bytes) -> tuple[list[bytes], list[bytes]] | None:
     """Keys and values of a block of whole lines of two plain fields; None if any line has more or fewer fields, or one
-    that begins with a double quote. The caller has seen to CR, NUL, and quotes inside of fields where they matter.
+    needs more care (see split_rows), or a size that the engine does not take.
     """
-    if b'"' in block and (block.startswith(b'"') or b'\n"' in block or separator + b'"' in block):
+    found = split_rows(block, separator[0])
+    if found is not None and len(block) > VALUE_SIZE_MAX and not within_limits(*found):
         return None
-    rows = [line.split(separator) for line in block.removesuffix(b"\n").split(b"\n")]
-    if set(map(len, rows)) != {2}:
-        return None
-    return [row[0] for row in rows], [row[1] for row in rows]
+    return found
 
 
 def mapping_of(first: list[bytes], options: ReadOptions, *, header_usual: bool) -> tuple[FieldMapping, bool]:

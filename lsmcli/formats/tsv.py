@@ -20,8 +20,9 @@ from itertools import accumulate
 from typing import Final, cast
 
 from lsmcli.formats import InputError
-from lsmcli.formats.esc import TextError, is_plain, parse_field, plain
+from lsmcli.formats.esc import TextError, parse_field, plain
 from lsmcli.formats.fields import FieldError, FieldMapping, mapping_of, split_pairs
+from lsmcli.formats.plain_rows import join_tsv
 from lsmcli.formats.rows import (
     BYTE_ORDER_MARK,
     NO_LINE_END,
@@ -34,12 +35,10 @@ from lsmcli.formats.rows import (
     line_blocks,
     refuse,
     row_error,
-    within_limits,
 )
 
 TREES: Final = False
 HEADER: Final = b"key\tvalue\n"
-_SEPARATORS_TO_SPACES: Final = bytes.maketrans(b"\t\n", b"  ")
 
 
 def read(pieces: Iterable[bytes], options: ReadOptions) -> Iterator[Rows]:
@@ -94,7 +93,7 @@ def _rows_plain(block: bytes, line_first: int, end: int) -> Rows | None:
         if b"\r" in block:
             return None
     columns = split_pairs(block, b"\t")
-    if columns is None or not within_limits(*columns):
+    if columns is None:
         return None
     keys, values = columns
     return Rows(keys, cast("list[bytes | None]", values), range(line_first, line_first + len(keys)), end)
@@ -176,15 +175,8 @@ def pieces_of_columns(chunks: Iterable[Columns]) -> Iterator[bytes]:
 
 
 def lines_of(keys: Sequence[bytes], values: Sequence[bytes]) -> bytes:
-    """The lines of a few rows. Where no field needs escapes, which two counts over all of them tell, nothing
-    is done per field: 0.2 µs per row against 0.9.
-    """
-    text = b"\n".join(map(b"\t".join, zip(keys, values, strict=True))) + b"\n"
-    if (
-        text.count(b"\n") == len(keys)
-        and text.count(b"\t") == len(keys)
-        and b'"' not in text
-        and is_plain(text.translate(_SEPARATORS_TO_SPACES))
-    ):
+    """The lines of a few rows. Where no field needs escapes, nothing is done per field."""
+    text = join_tsv(list(keys), list(values))
+    if text is not None:
         return text
     return b"".join([b"%s\t%s\n" % (plain(key), plain(value)) for key, value in zip(keys, values, strict=True)])

@@ -1,0 +1,59 @@
+"""Stands in for the `cython` module where code that Cython can compile runs as plain Python.
+
+    a hot module, say entry_order.py
+        |-- imported as it is:   `cython` is this file: decorators do nothing, `compiled` is False
+        '-- built by setup.py:   `cython` is the compiler's own, and this file is not looked at
+
+So nothing at run time needs the package cython, nor pays for its import. A hot module ends by importing its
+compiled twin, where there is one, over its own names; LSMCLI_PURE=1 in the environment forces it not to.
+The types below are what the type checker sees: a C integer is an int, and a pointer may be anything.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+compiled: bool = False
+
+# Whether the interpreted code is to run even where compiled code is at hand. "0" and "" are no, as if not set.
+PURE: Final = os.environ.get("LSMCLI_PURE", "0") not in ("", "0")
+
+bint = bool
+uchar = int
+ushort = int
+uint = int
+ulonglong = int
+Py_ssize_t = int
+p_uchar = Any
+p_const_uchar = Any
+p_uint = Any
+p_ulonglong = Any
+NULL: Any = None
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def cfunc(function: _Function) -> _Function:
+    """A function that only its own module calls."""
+    return function
+
+
+def inline(function: _Function) -> _Function:
+    """A function to be compiled into its callers."""
+    return function
+
+
+def nogil(function: _Function) -> _Function:
+    """A function that touches no Python object."""
+    return function
+
+
+def exceptval(*, check: bool) -> Callable[[_Function], _Function]:
+    """A function that raises nothing, when check is False."""
+    assert not check
+    return inline
+
+
+def cast(target: Any, value: Any) -> Any:
+    """The same value, taken for another C type."""
+    return value
