@@ -28,11 +28,12 @@ ENGINE_ORDER = """
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory table table_iterator
     manifest_level manifest_log manifest
-    compaction_policy compaction bar bulk_sort
+    compaction_policy compaction bar
+    bulk_space bulk_sort bulk_target bulk_merge bulk_tree
     tree scan
     compaction_plan
-    data_file scope large_values whole_tree wal_ring replay forest full_compaction
-    keyspace scan_steps guard bulk_load statistics database opening
+    data_file scope large_values whole_tree wal_ring replay forest full_compaction bulk_install
+    keyspace scan_steps guard bulk_puts bulk_load statistics database opening
     verifier inspector
 """.split()
 
@@ -42,6 +43,8 @@ ENGINE_TYPES_UPWARD = {
     ("wal_ring", "forest"),
     ("guard", "database"),
     ("keyspace", "database"),
+    ("bulk_install", "forest"),
+    ("bulk_puts", "database"),
     ("bulk_load", "database"),
     ("scan_steps", "database"),
 }

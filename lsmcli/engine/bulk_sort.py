@@ -70,6 +70,8 @@ class ExternalSort:
         self._chunk_size = chunk_size
         self.weight = 0  # of what is gathered in memory: key + value + ENTRY_WEIGHT each, in bytes
         self.count = 0  # entries that were ever added
+        self.keys_size = 0  # of them, in bytes
+        self.size = 0  # of their keys and values, in bytes
         self.ascending = True  # all entries ever added arrived in strictly ascending order of their keys
         self._key_last = b""
         self._keys: list[bytes] = []
@@ -89,8 +91,8 @@ class ExternalSort:
         """Whether anything is in memory."""
         return bool(self._keys)
 
-    def add(self, keys: list[bytes], values: list[bytes], flags: bytes | None, size: int) -> None:
-        """Takes over entries as stored, with the sum of the sizes of their keys and values. flags None: all 0."""
+    def add(self, keys: list[bytes], values: list[bytes], flags: bytes | None, keys_size: int, size: int) -> None:
+        """Takes over entries as stored, with the size of their keys, and of keys and values. flags None: all 0."""
         if not keys:
             return
         if self.ascending:
@@ -104,6 +106,8 @@ class ExternalSort:
             self._flags += bytes(len(keys)) if flags is None else flags
         self.weight += size + ENTRY_WEIGHT * len(keys)
         self.count += len(keys)
+        self.keys_size += keys_size
+        self.size += size
 
     def take(self, dropped_large: list[bytes]) -> Columns:
         """What is in memory, as one sorted run; memory is empty then. Packed references of out-of-line values that

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from lsmcli.engine import free_set
+from lsmcli.engine import bulk_install, bulk_load, bulk_sort, free_set
 from lsmcli.engine.bulk_load import BulkLoad, OnConflict
 from lsmcli.engine.constants import KIB
 from lsmcli.engine.database import Database
@@ -29,6 +29,27 @@ from tests.testing.storage import SimulatedStorage
 
 Entries = list[tuple[bytes, bytes | None]]
 MEMORY_SIZE = 16 * KIB
+
+
+WAYS = ["as it decides", "puts", "tables"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which way the loads of a test go, that would be too small for some of them."""
+    go(request.param, monkeypatch)
+    return str(request.param)
+
+
+def go(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_load, "_EARLY_SIZE_MAX", 8 * KIB)
+    monkeypatch.setattr(bulk_sort, "RUNS_MAX", 3)
+    if way == "puts":
+        monkeypatch.setattr(bulk_install, "_MERGED_SHARE_MAX", -1)
+    else:
+        monkeypatch.setattr(bulk_load, "PUTS_SIZE_MAX", 0 if way == "tables" else 4 * KIB)
+    if way == "tables":
+        monkeypatch.setattr(bulk_install, "_MERGED_SHARE_MAX", 1 << 60)
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +130,7 @@ def new_database(profile: Profile = PROFILE) -> tuple[SimulatedStorage, Database
     return storage, open_database_on(storage, profile)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("on_conflict", ["replace", "skip", "fail"])
 @pytest.mark.parametrize("count", [0, 1, 30, 400, 3000])
 def test_a_load_into_an_empty_file_and_one_over_it(count: int, on_conflict: OnConflict, rng: random.Random) -> None:
@@ -123,8 +145,9 @@ def test_a_load_into_an_empty_file_and_one_over_it(count: int, on_conflict: OnCo
 
 
 @pytest.mark.parametrize("case", range(20))
-def test_loads_between_other_operations(case: int, seed: int) -> None:
+def test_loads_between_other_operations(case: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(f"{seed}/{case}")
+    go(rng.choice(WAYS), monkeypatch)
     profile = draw_profile(rng, large_share=0.02)
     profile = profile._replace(weights={**profile.weights, "reopen": 0})
     model = Model()
@@ -149,6 +172,7 @@ def test_loads_between_other_operations(case: int, seed: int) -> None:
     assert_holds(open_database_on(run.storage.reopen(), profile, writable=False), model.state.surviving)
 
 
+@pytest.mark.usefixtures("way")
 def test_an_exception_in_the_block_leaves_nothing(rng: random.Random) -> None:
     storage, database = new_database()
     database[b"a"] = b"1"
