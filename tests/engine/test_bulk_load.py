@@ -98,6 +98,22 @@ def draw_entries(rng: random.Random, count: int, *, tombstones: float = 0.1, siz
     return [(key, None if rng.random() < tombstones else rng.randbytes(rng.randrange(size_max))) for key in keys]
 
 
+def draw_load(rng: random.Random, draw: Draw, profile: Profile) -> Entries:
+    """Entries with keys of the profile, in key order or not, of all of the key space or of a part."""
+    keys = sorted(profile.keys)
+    count = rng.randrange(rng.choice((5, 50, 1000)))
+    if rng.random() < 0.5:
+        start = rng.randrange(len(keys))
+        keys = keys[start : start + rng.randrange(1, 200)]
+    keys = [rng.choice(keys) for _ in range(count)]
+    if rng.random() < 0.5:
+        keys = sorted(set(keys))
+    if rng.random() < 0.2:
+        keys += keys[:1]
+    tombstones = rng.choice((0.0, 0.1))
+    return [(key, None if rng.random() < tombstones else draw._value()) for key in keys]
+
+
 def check_load(database: Database, trees: Trees, loads: dict[str, Entries], on_conflict: OnConflict) -> Trees:
     """Loads, and compares the counts; returns what the trees must hold now."""
     after = {name: loaded(trees[name], entries, on_conflict) for name, entries in loads.items()}
@@ -156,13 +172,8 @@ def test_loads_between_other_operations(case: int, seed: int, monkeypatch: pytes
     for _ in range(4):
         for _ in range(rng.randrange(40)):
             run.do(draw.operation())
-        entries = {
-            name: [
-                (rng.choice(profile.keys), None if rng.random() < 0.1 else draw._value())
-                for _ in range(rng.randrange(rng.choice((5, 50, 1000))))
-            ]
-            for name in rng.sample(sorted(model.trees), rng.randint(1, len(model.trees)))
-        }
+        names = rng.sample(sorted(model.trees), rng.randint(1, len(model.trees)))
+        entries = {name: draw_load(rng, draw, profile) for name in names}
         trees = check_load(run.database, model.trees, entries, rng.choice(("replace", "replace", "skip", "fail")))
         model.state = model.state._replace(trees=trees)
         model.resume(model.state, run.database.forest.op)
