@@ -86,9 +86,9 @@ def build(forest: "Forest", load: TreeLoad, on_conflict: OnConflict, counts: Cou
     manifest, grid = tree.manifest, tree.grid
     target = choose_tables(manifest.levels, load.ranges(), load.tables)
     level, fences = choose_level(manifest.levels, target, _table_count(target, load), manifest.growth_factor)
-    dropped = list(load.dropped_large)
+    dropped = list(load.sort.dropped_large)
     snapshot_min = context.snapshot_min()
-    entries = merge_runs(load.streams(target.rewritten), dropped)
+    entries = merge_runs(load.streams(target.rewritten, dropped), dropped)
     existing = live_stream(grid, target.merged, dropped)
     outputs = write_tables(
         lambda: load.make_builder(level, snapshot_min),

@@ -20,6 +20,7 @@ from lsmcli.engine.bulk_merge import Counts, OnConflict
 from lsmcli.engine.bulk_puts import PUTS_SIZE_MAX, put_loads
 from lsmcli.engine.bulk_space import BulkSpace
 from lsmcli.engine.bulk_tree import TreeLoad
+from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import (
     KEY_SIZE_MIN,
     KIB,
@@ -160,7 +161,7 @@ class BulkLoad:
         load = self._loads.get(tree_id)
         if load is None:
             load = self._loads[tree_id] = TreeLoad(tree_id, self._grid, self._space)
-        flags: bytes | None = None
+        flags = bytes(len(values))
         stored: list[bytes] = list(values)
         if not plain:
             flags = bytes(FLAG_TOMBSTONE if value is None else 0 for value in values)
@@ -168,14 +169,14 @@ class BulkLoad:
         if max(value_sizes) > self._value_inline_max:
             flags = self._store_large(tree_id, stored, flags)
             value_sizes = list(map(len, stored))
-        load.sort.add(list(keys), stored, flags, keys_size, keys_size + sum(value_sizes))
+        load.sort.add(Columns(list(keys), stored, flags), keys_size, keys_size + sum(value_sizes))
         weight = sum(each.sort.weight for each in self._loads.values())
         if weight >= self._early_size:
             self._make_room(weight)
 
-    def _store_large(self, tree_id: int, values: list[bytes], flags: bytes | None) -> bytes:
+    def _store_large(self, tree_id: int, values: list[bytes], flags: bytes) -> bytes:
         """Stores the values that are too large to stand beside their keys, and puts references in their places."""
-        marks = bytearray(len(values)) if flags is None else bytearray(flags)
+        marks = bytearray(flags)
         database = self._database
         with database.lock, Guard(database):
             forest = database.writer()
@@ -201,7 +202,7 @@ class BulkLoad:
                     self._bytes_written += forest.file.bytes_written - before
         if weight >= self._memory_size:
             for load in self._loads.values():
-                self._bytes_written += load.sort.spill(load.dropped_large)
+                self._bytes_written += load.sort.spill()
 
     # Ending.
 

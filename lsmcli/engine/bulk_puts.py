@@ -47,7 +47,7 @@ def put_loads(database: "Database", loads: list[TreeLoad], on_conflict: OnConfli
 
 
 def _stream(load: TreeLoad) -> Iterator[Columns]:
-    return merge_runs(load.streams(load.tables), [])
+    return merge_runs(load.streams(load.tables, []), [])
 
 
 def _entries(

@@ -2,8 +2,7 @@
 
 Invariants:
 - as long as entries arrive in key order they become tables at once, and need no sorting; with the first that does
-  not, what is in tables is one more run, older than all others;
-- out-of-line values that lost against a later entry of the load are in `dropped_large`, once.
+  not, what is in tables is one more run, older than all others.
 
     in order:       add ─> memory ─> tables ────────────────> streams()[0]
     from then on:   add ─> memory ─> runs in scratch files ─> streams()[1 ...]
@@ -11,7 +10,7 @@ Invariants:
 
 from collections.abc import Iterator
 
-from lsmcli.engine.bulk_sort import CHUNK_SIZE, ExternalSort, cut_columns
+from lsmcli.engine.bulk_sort import ExternalSort
 from lsmcli.engine.bulk_space import BulkSpace
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.compaction import table_stream
@@ -28,7 +27,6 @@ class TreeLoad:
         self.tree_id = tree_id
         self.sort = ExternalSort(grid.storage.scratch)
         self.tables: list[TableInfo] = []  # complete after settle()
-        self.dropped_large: list[bytes] = []
         self.block_size = grid.block_size
         self._grid = grid
         self._space = space
@@ -50,7 +48,7 @@ class TreeLoad:
         assert self.sort.ascending
         if self._builder is None:
             self._builder = self.make_builder(1, snapshot_min)
-        for columns in cut_columns(self.sort.take(self.dropped_large), CHUNK_SIZE):
+        for columns in self.sort.take():
             self._builder.append(columns)
 
     def settle(self) -> None:
@@ -58,12 +56,12 @@ class TreeLoad:
         if self._builder is not None:
             builder, self._builder = self._builder, None
             self.tables = builder.finish()
-        self.sort.settle(self.dropped_large)
+        self.sort.settle()
 
     def ranges(self) -> list[KeyRange]:
         """Ranges that hold the keys of all entries that are not in tables."""
         return self.sort.ranges()
 
-    def streams(self, tables: list[TableInfo]) -> list[Iterator[Columns]]:
-        """The runs of the load, from old to new: these of its tables, and what was sorted."""
-        return [table_stream(self._grid, tables), *self.sort.streams()]
+    def streams(self, tables: list[TableInfo], dropped_large: list[bytes]) -> list[Iterator[Columns]]:
+        """The runs of the load, from old to new: these of its tables, and the streams of the sort, which see."""
+        return [table_stream(self._grid, tables), *self.sort.streams(dropped_large)]
