@@ -175,6 +175,9 @@ def load_into_fault(case: Case, index: int, fault: Fault, rng: random.Random) ->
     except FileError as error:
         assert isinstance(error, NoSpaceError) == (fault is Fault.NO_SPACE), error
         storage.faults = {}
+        if case.run.database.unusable is not None:  # a scope of puts that could not be ended
+            examine(storage.reopen(), case, [case.before])
+            return
         assert contents(case.run.database) == case.before
         case.load()
     storage.faults = {}

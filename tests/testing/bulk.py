@@ -26,6 +26,8 @@ WAYS = ["as it decides", "puts", "tables"]
 def go(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_load, "_EARLY_SIZE_MAX", 8 * KIB)
     monkeypatch.setattr(bulk_sort, "RUNS_MAX", 3)
+    monkeypatch.setattr(bulk_sort, "BATCH_ENTRIES", 64)
+    monkeypatch.setattr(bulk_sort, "ROUND_ENTRIES", 32)
     if way == "puts":
         monkeypatch.setattr(bulk_install, "_MERGED_SHARE_MAX", -1)
     else:
