@@ -35,6 +35,7 @@ from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import (
     ClosedError,
     DamageError,
+    FileError,
     LimitError,
     LsmError,
     ReadOnlyError,
@@ -302,7 +303,7 @@ class Database(Keyspace):
 
         memory_size: bytes that entries may weigh in memory (128 MiB). on_conflict: what becomes of keys that are there.
         """
-        from lsmcli.engine.bulk_load import BulkLoad
+        from lsmcli.engine.bulk_load import BulkLoad  # not when it is not asked for
 
         return BulkLoad(self, memory_size=memory_size, on_conflict=on_conflict)
 
@@ -323,15 +324,7 @@ class Database(Keyspace):
     def compact(self) -> full_compaction.CompactResult:
         """Merges every tree down to one level, drops what deleted entries still take up, and shrinks the file."""
         with self.lock, Guard(self):
-            forest = self.writer()
-            grid = forest.file.grid
-            size, read, written = self._storage.size(), grid.bytes_read, forest.file.bytes_written
-            full_compaction.compact(forest)
-            return full_compaction.CompactResult(
-                grid.bytes_read - read,
-                forest.file.bytes_written - written,
-                max(0, size - self._storage.size()),
-            )
+            return full_compaction.compact(self.writer())
 
     # Scopes.
 
@@ -466,7 +459,7 @@ class Database(Keyspace):
         if others:
             try:
                 known = set(self._catalog().values())
-            except DamageError:
+            except (DamageError, FileError):
                 return  # nobody can tell which trees are orphans; those that can be read are served all the same
             for tree in others:
                 if tree.config.id not in known:

@@ -32,8 +32,10 @@ _PACK_ROUNDS_MAX: Final = 4
 _PACK_SLACK: Final = 1.0625
 
 
-def compact(forest: "Forest") -> None:
+def compact(forest: "Forest") -> CompactResult:
     """Merges every tree down to one level and gives free space back. Raises NoSpaceError, DamageError."""
+    file = forest.file
+    size, read, written = file.storage.size(), file.grid.bytes_read, file.bytes_written
     forest.flush()
     for tree, context in forest.jobs():
         for _ in compact_fully(tree, context, forest.job_end):
@@ -50,3 +52,4 @@ def compact(forest: "Forest") -> None:
             for _ in compact_into(tree, context, free_set.count_acquired, forest.job_end):
                 pass
         forest.truncate()
+    return CompactResult(file.grid.bytes_read - read, file.bytes_written - written, max(0, size - file.storage.size()))
