@@ -181,9 +181,11 @@ class BulkLoad:
         with database.lock, Guard(database):
             forest = database.writer()
             before = forest.file.bytes_written
+            # No record of the WAL refers to them, so when they are dropped they need not wait for a later checkpoint.
+            op = forest.file.superblock.op_checkpoint
             for i, value in enumerate(values):
                 if len(value) > self._value_inline_max:
-                    chain = self._space.write_value(tree_id, value, forest.op + 1)
+                    chain = self._space.write_value(tree_id, value, op)
                     values[i] = CHAIN_REFERENCE.pack(chain)
                     marks[i] = FLAG_LARGE
             self._bytes_written += forest.file.bytes_written - before
