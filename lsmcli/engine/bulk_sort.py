@@ -217,7 +217,7 @@ def sort_entries(keys: list[bytes], values: list[bytes], flags: bytes, dropped_l
 
 
 def cut_columns(columns: Columns, entry_count: int) -> Iterator[Columns]:
-    """The entries in chunks of equal size, of about so many: 10 by 4 gives 5 and 5."""
+    """The entries in chunks of about so many, and no short rest: 9 by 4 gives 5 and 4."""
     count = len(columns.keys)
     parts = (count + entry_count // 2) // entry_count
     step = -(-count // max(1, parts))
