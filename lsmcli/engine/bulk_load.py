@@ -38,7 +38,7 @@ from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
 
-LOAD_MEMORY_SIZE_DEFAULT: Final = 128 * MIB
+LOAD_MEMORY_SIZE_DEFAULT: Final = 224 * MIB
 LOAD_MEMORY_SIZE_MIN: Final = 16 * KIB
 
 # Entries that arrive in key order are written to tables when they weigh this much: little, so that it stays in the
@@ -160,7 +160,7 @@ class BulkLoad:
     ) -> None:
         load = self._loads.get(tree_id)
         if load is None:
-            load = self._loads[tree_id] = TreeLoad(tree_id, self._grid, self._space)
+            load = self._loads[tree_id] = TreeLoad(tree_id, self._grid, self._space, self._memory_size)
         flags = bytes(len(values))
         stored: list[bytes] = list(values)
         if not plain:

@@ -31,7 +31,8 @@ from lsmcli.engine.schema import FLAG_LARGE
 from lsmcli.engine.scratch_file import Scratch
 
 # Entries of a chunk, the unit in which runs are written, read and merged: as many as have this size.
-CHUNK_SIZE: Final = 256 * KIB
+CHUNK_SIZE_MAX: Final = 256 * KIB
+CHUNK_SIZE_MIN: Final = 16 * KIB
 
 # Entries are sorted as they arrive, so many at a time, while they are still in the processor's cache.
 BATCH_ENTRIES: Final = 16 * KIB
@@ -71,10 +72,14 @@ class Run(NamedTuple):
 class ExternalSort:
     """The entries of one tree; see the module's docstring. make_scratch() gives a new scratch file.
 
+    memory_size: what those may weigh that are in memory, in bytes; who adds them sees to that, and calls spill().
+
     dropped_large collects the packed references of out-of-line values that lost and are in no run any more.
     """
 
-    def __init__(self, make_scratch: Callable[[], Scratch]) -> None:
+    def __init__(self, make_scratch: Callable[[], Scratch], memory_size: int) -> None:
+        # A merge holds a chunk of each run, as bytes and as objects.
+        self._chunk_size = min(CHUNK_SIZE_MAX, max(CHUNK_SIZE_MIN, memory_size // (2 * RUNS_MAX)))
         self._make_scratch = make_scratch
         self.dropped_large: list[bytes] = []
         self.weight = 0  # of what is in memory: key + value + ENTRY_WEIGHT each, in bytes
@@ -97,8 +102,8 @@ class ExternalSort:
 
     @property
     def chunk_entries(self) -> int:
-        """Entries of a chunk of about CHUNK_SIZE bytes, by the mean size of those that were added."""
-        return max(1, CHUNK_SIZE * self.count // max(1, self.size))
+        """Entries of a chunk of the size of a chunk, by the mean size of those that were added."""
+        return max(1, self._chunk_size * self.count // max(1, self.size))
 
     def add(self, columns: Columns, keys_size: int, size: int) -> None:
         """Takes over entries as stored, in order of arrival, with the size of their keys, and of keys and values."""

@@ -23,9 +23,9 @@ from lsmcli.engine.table_info import TableInfo
 class TreeLoad:
     """See the module's docstring."""
 
-    def __init__(self, tree_id: int, grid: Grid, space: BulkSpace) -> None:
+    def __init__(self, tree_id: int, grid: Grid, space: BulkSpace, memory_size: int) -> None:
         self.tree_id = tree_id
-        self.sort = ExternalSort(grid.storage.scratch)
+        self.sort = ExternalSort(grid.storage.scratch, memory_size)
         self.tables: list[TableInfo] = []  # complete after settle()
         self.block_size = grid.block_size
         self._grid = grid

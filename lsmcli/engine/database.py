@@ -301,7 +301,7 @@ class Database(Keyspace):
     def bulk_load(self, *, memory_size: int | None = None, on_conflict: "OnConflict" = "replace") -> "BulkLoad":
         """A context manager that takes any number of entries and stores all of them, durably, or none: see BulkLoad.
 
-        memory_size: bytes that entries may weigh in memory (128 MiB). on_conflict: what becomes of keys that are there.
+        memory_size: bytes that entries may weigh in memory (224 MiB). on_conflict: what becomes of keys that are there.
         """
         from lsmcli.engine.bulk_load import BulkLoad  # not when it is not asked for
 

@@ -1,15 +1,18 @@
 """A bulk load gives what as many puts would have given, and counts what it did; or it gives nothing."""
 
 import random
+import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lsmcli.engine import free_set
 from lsmcli.engine.bulk_load import OnConflict
-from lsmcli.engine.constants import KIB, TREE_ID_MAIN
+from lsmcli.engine.constants import KIB, MIB, TREE_ID_MAIN
 from lsmcli.engine.database import Database
 from lsmcli.engine.errors import ClosedError, LimitError, NoSpaceError, ReadOnlyError, StateError, TreeError
+from lsmcli.engine.opening import open_database
 from tests.testing.bulk import MEMORY_SIZE, WAYS, Entries, add_all, check_load, draw_load, go
 from tests.testing.model import Model, State
 from tests.testing.operations import (
@@ -331,3 +334,23 @@ def test_a_failed_add_fails_the_load(rng: random.Random, monkeypatch: pytest.Mon
     assert dict(database.scan()) == {}
     database.close()
     assert_verified(storage)
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_memory_is_bounded_whatever_comes(ascending: bool, tmp_path: Path) -> None:
+    """80,000 entries that weigh 17 MiB, with 1 MiB of memory."""
+    rng = random.Random(1)
+    with open_database(tmp_path / "data.lsm", cache_size=0) as database:
+        tracemalloc.start()
+        try:
+            with database.bulk_load(memory_size=MIB) as load:
+                for start in range(0, 80_000, 1000):
+                    numbers = range(start, start + 1000) if ascending else [rng.randrange(10**9) for _ in range(1000)]
+                    load.add(
+                        "main", [b"%016d" % number for number in numbers], [b"%0100d" % number for number in numbers]
+                    )
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 10 * MIB
+        assert database.count() == load.result.imported > 79_000

@@ -8,6 +8,7 @@ import pytest
 from lsmcli.engine import bulk_sort
 from lsmcli.engine.bulk_sort import ExternalSort, cut_columns, decode_chunk, encode_chunk, merge_runs
 from lsmcli.engine.columns import Columns
+from lsmcli.engine.constants import MIB
 from lsmcli.engine.errors import FileError
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE
 from tests.testing.storage import SimulatedScratch, SimulatedStorage
@@ -48,10 +49,10 @@ def test_it_sorts_as_a_dict_and_sorted_do(
     rng = random.Random(f"{seed}/{number}")
     monkeypatch.setattr(bulk_sort, "BATCH_ENTRIES", rng.choice((1, 7, 1000)))
     monkeypatch.setattr(bulk_sort, "ROUND_ENTRIES", rng.choice((1, 10, 1000)))
-    monkeypatch.setattr(bulk_sort, "CHUNK_SIZE", rng.choice((1, 100, 10_000)))
+    monkeypatch.setattr(bulk_sort, "CHUNK_SIZE_MAX", rng.choice((1, 100, 10_000)))
     monkeypatch.setattr(bulk_sort, "RUNS_MAX", rng.choice((2, 3, 10)))
     kinds = rng.choice(((0,), (0, FLAG_TOMBSTONE), (0, FLAG_TOMBSTONE, FLAG_LARGE)))
-    sort = ExternalSort(make_scratch)
+    sort = ExternalSort(make_scratch, MIB)
     everything: list[Entry] = []
     for _ in range(rng.randrange(12)):
         some: list[Entry] = []
@@ -80,7 +81,7 @@ def test_it_sorts_as_a_dict_and_sorted_do(
 
 
 def test_what_comes_in_order_is_noticed(make_scratch: Callable[[], SimulatedScratch]) -> None:
-    sort = ExternalSort(make_scratch)
+    sort = ExternalSort(make_scratch, MIB)
     add(sort, [(b"a", b"1", 0), (b"b", b"2", 0)])
     add(sort, [(b"c", b"3", 0)])
     assert sort.ascending
@@ -102,7 +103,7 @@ def test_chunks_have_no_short_rest(count: int, sizes: list[int]) -> None:
 
 
 def test_a_scratch_file_that_lies_is_an_error(make_scratch: Callable[[], SimulatedScratch]) -> None:
-    sort = ExternalSort(make_scratch)
+    sort = ExternalSort(make_scratch, MIB)
     add(sort, [(b"b", b"2", 0), (b"a", b"1", 0)])
     sort.spill()
     scratch = sort._scratches[0]
