@@ -76,7 +76,7 @@ def write_chain(
     # Ascending in reading order; the second copies lie together behind them, because damage is local.
     twin_addresses = addresses[count:] if twins else [0] * count
     try:
-        reference = _write_links(
+        reference = write_links(
             grid, kind, payload, list(zip(addresses[:count], twin_addresses, strict=True)), tree_id, op
         )
     except BaseException:
@@ -85,7 +85,7 @@ def write_chain(
     return ChainReference(*reference, size=len(payload), block_count=count, reserved=0, op=op)
 
 
-def _write_links(
+def write_links(
     grid: Grid,
     kind: BlockKind,
     payload: bytes | bytearray | memoryview,
@@ -93,6 +93,8 @@ def _write_links(
     tree_id: int,
     op: int,
 ) -> BlockReference:
+    """Writes the links of a chain to these addresses (of each link the first copy and the second one, or 0), in
+    reading order, and returns the reference of the first."""
     view = memoryview(payload)
     capacity = chain_capacity(grid.block_size)
     reference = REFERENCE_NONE

@@ -165,7 +165,7 @@ class Forest:
     def drop_tree(self, tree: Tree) -> None:
         """Lets go of all entries of a tree that the catalog no longer has. Kept for a pinned snapshot."""
         assert self.scope is None or self.scope.spilled
-        self._finish_jobs()
+        self.finish_jobs()
         drop_tree_entries(tree, self._contexts[tree.config.id], self.large_values)
 
     # Writing.
@@ -304,10 +304,10 @@ class Forest:
 
         What is in memory stays in the WAL. Raises NoSpaceError, OutcomeUnknownError.
         """
-        self._finish_jobs()
+        self.finish_jobs()
         self._checkpoint(keep_free=keep_free)
 
-    def _finish_jobs(self) -> None:
+    def finish_jobs(self) -> None:
         """Ends the job under way, done or undone: its blocks must not be taken for used by a checkpoint."""
         try:
             self.bar.finish_jobs()
@@ -375,7 +375,7 @@ class Forest:
     def scope_persist(self) -> None:
         """Keeps what changed since scope_begin(). ScopeError when no scope is open."""
         scope = self._scope_required()
-        self._finish_jobs()
+        self.finish_jobs()
         self._append(WalRecordKind.SCOPE_PERSIST)
         self.scope_keep()
         if scope.spilled:

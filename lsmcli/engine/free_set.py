@@ -15,6 +15,9 @@ The life of a block; every other step is a mistake of our own and asserted:
      |                                       | mark_acquired, acquire_extent (from FREE)       |
      +--------------------------------- checkpoint --------------------------------------------+
 
+A reserved block may be written to: until it is acquired it is free in the eyes of the next process, so what a job
+writes there is gone with the job, whatever checkpoints come in between.
+
 One byte per block holds its state, so that every search and every count is one call into C.
 """
 
@@ -264,6 +267,10 @@ class FreeSet:
     def is_acquired(self, address: int) -> bool:
         """Whether the block holds something that the coming superblock may need."""
         return self._states[address - 1] == ACQUIRED
+
+    def is_writable(self, address: int) -> bool:
+        """Whether somebody may write to the block: it is acquired, or set aside for a job."""
+        return self._states[address - 1] in (RESERVED, ACQUIRED)
 
     def acquired_addresses(self) -> Iterator[int]:
         """Ascending; the set must not change meanwhile."""

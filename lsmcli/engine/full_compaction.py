@@ -9,7 +9,7 @@ Invariants:
     [TTTTTTTt]                        and the end is cut off
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.compaction_plan import compact_fully, compact_into
@@ -18,13 +18,24 @@ from lsmcli.engine.constants import WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL
 if TYPE_CHECKING:
     from lsmcli.engine.forest import Forest
 
+
+class CompactResult(NamedTuple):
+    """What a full compaction did, in bytes of the file."""
+
+    bytes_read: int
+    bytes_written: int
+    bytes_freed: int
+
+
 # Until free blocks are less than a sixteenth, or this often: a large value at the file's end cannot be moved.
 _PACK_ROUNDS_MAX: Final = 4
 _PACK_SLACK: Final = 1.0625
 
 
-def compact(forest: "Forest") -> None:
+def compact(forest: "Forest") -> CompactResult:
     """Merges every tree down to one level and gives free space back. Raises NoSpaceError, DamageError."""
+    file = forest.file
+    size, read, written = file.storage.size(), file.grid.bytes_read, file.bytes_written
     forest.flush()
     for tree, context in forest.jobs():
         for _ in compact_fully(tree, context, forest.job_end):
@@ -41,3 +52,4 @@ def compact(forest: "Forest") -> None:
             for _ in compact_into(tree, context, free_set.count_acquired, forest.job_end):
                 pass
         forest.truncate()
+    return CompactResult(file.grid.bytes_read - read, file.bytes_written - written, max(0, size - file.storage.size()))

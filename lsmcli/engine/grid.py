@@ -3,8 +3,8 @@
 Invariants:
 - a block is only ever read through a BlockReference, and only returned when address, kind, file and
   both checksums are those that the reference asks for: lost, stale and misdirected writes are found;
-- a block is written only while it is acquired, and stays as it is until it is released and two
-  checkpoints have passed (free_set);
+- a block is written only while it is acquired, or reserved for whoever writes, and stays as it is until it is
+  released and two checkpoints have passed (free_set);
 - the two copies of a block that has a twin hold the same bytes; one bad copy is answered from the other;
 - no number from the file is used before it was checked against the block's size.
 
@@ -206,7 +206,7 @@ class Grid:
         level: int = 0,
         address_twin: int = 0,
     ) -> BlockReference:
-        """Writes a block, and its second copy if it has one; both must be acquired. Not synced.
+        """Writes a block, and its second copy if it has one; both acquired, or reserved. Not synced.
 
         body: at most body_size_max bytes. One write of block_size for each copy. Raises what
         Storage.write raises.
@@ -237,7 +237,7 @@ class Grid:
         checksum_header = checksum(header)
         data = b"".join((checksum_header, header, body, bytes(self.block_size - size)))
         for copy in (address, address_twin) if address_twin else (address,):
-            assert self.free_set.is_acquired(copy)
+            assert self.free_set.is_writable(copy)
             self.cache.remove(copy)
             self.storage.write(self.offset(copy), data)
             self.bytes_written += len(data)
