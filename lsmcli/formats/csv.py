@@ -2,7 +2,7 @@ r"""Comma-separated values as RFC 4180 has them: fields with a delimiter, a quot
 
     key,value            the header; export writes it
     a,1
-    "x,y","say ""hi"" now"   a quote inside a field is doubled
+    "x,y","say ""hi"" to"    a quote inside a field is doubled
 
 Bytes stand as they are, also those that are not UTF-8: the format is one of bytes, and every byte comes back. With
 --encoding base64 the columns are key_b64 and value_b64. Which columns become key and value is told in fields.
@@ -39,7 +39,6 @@ from lsmcli.formats.rows import (
 
 TREES: Final = False
 _GATHERED_MAX: Final = 1 * MIB  # bytes of the source behind the rows that one Rows of the careful path holds
-
 _CAREFUL_SIZE: Final = 64 * KIB  # bytes behind which the careful path gives way to the quicker ones again
 _QUOTED_SIZE_MAX: Final = 4 * MIB  # of text whose rows are parsed at once
 

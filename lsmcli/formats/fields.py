@@ -59,9 +59,8 @@ class FieldMapping:
 
 def ragged(count: int, count_expected: int) -> FieldError:
     """The error of a row with too few or too many fields."""
-    return FieldError(
-        f"{count} field{'s' if count > 1 else ''} instead of {count_expected}", min(count, count_expected)
-    )
+    fields = "field" if count == 1 else "fields"
+    return FieldError(f"{count} {fields} instead of {count_expected}", min(count, count_expected))
 
 
 def split_pairs(block: bytes, separator: bytes) -> tuple[list[bytes], list[bytes]] | None:
@@ -188,6 +187,8 @@ def _key_function(
     if options.key_template is not None:
         if options.key is not None:
             raise FieldError("a key column and a key template exclude each other")
+        if base64:
+            raise FieldError("base64 is for columns as they are, not for a key template")
         parts = [
             (text.encode("utf-8", "surrogateescape"), None if name is None else _index_of(name, names, count))
             for text, name in template_parts(options.key_template)
@@ -213,6 +214,8 @@ def _value_function(
         rest = [index for index in range(count) if index not in used]
     if not rest:
         raise FieldError("no column is left for the value: the key uses all")
+    if base64 and (len(rest) > 1 or options.value == "*"):
+        raise FieldError("base64 is for one column as the value, not for an object of several")
     if len(rest) > 1 or options.value == "*":
         if names is None:
             raise FieldError(f"{len(rest)} columns without names are left for the value: {_HINT}, or give --columns")

@@ -62,6 +62,8 @@ def row_parser(options: ReadOptions) -> ParseRow:
         return _plain_or(options) if is_plain(options) else lambda text: _row_of_members(text, options)
     if options.key is not None and options.key_template is not None:
         raise TextError("a key column and a key template exclude each other")
+    if options.encoding == "base64":
+        raise TextError("base64 is for rows of key and value, not for columns that are chosen")
     parts: list[tuple[str, str | None]]
     parts = [("", options.key or "key")] if options.key_template is None else template_parts(options.key_template)
     return lambda text: _row_of_columns(text, parts, options)

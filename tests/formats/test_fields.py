@@ -59,6 +59,8 @@ def test_what_is_chosen_is_taken(options: dict[str, Any], first: tuple[bytes, by
         ({"key_template": "{id!r}"}, "names in braces"),
         ({"key_template": "all the same"}, "names no column"),
         ({"key_template": "{id}{name}{age}"}, "no column is left"),
+        ({"key_template": "{id}", "encoding": "base64"}, "not for a key template"),
+        ({"key": "id", "encoding": "base64"}, "not for an object"),
         ({"columns": ["a", "b"]}, "3 fields, but 2 names"),
         ({"columns": ["a", "b", "a"], "key": "a"}, "'a' occurs twice"),
         ({"key": "1", "header": False}, "2 columns without names"),

@@ -143,6 +143,7 @@ def test_columns_that_do_not_fit_are_bad_rows(options: dict[str, Any], column: i
 def test_options_that_clash_are_an_error_at_once() -> None:
     for name in ("jsonl", "json"):
         assert "exclude each other" in error_of(name, COLUMNS, ReadOptions(key="id", key_template="{id}")).reason
+        assert "base64 is for rows" in error_of(name, COLUMNS, ReadOptions(key="id", encoding="base64")).reason
         assert "not valid" in error_of(name, COLUMNS, ReadOptions(key_template="{id")).reason
 
 
