@@ -33,7 +33,7 @@ ENGINE_ORDER = """
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction bulk_install
-    keyspace scan_steps guard bulk_puts bulk_load statistics database opening
+    keyspace scan_steps guard bulk_puts bulk_load statistics database import_progress opening
     verifier inspector
 """.split()
 
