@@ -46,6 +46,7 @@ EXIT_TERMINATED: Final = 143
 EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (click.ClickException, EXIT_USAGE),
     (errors.LimitError, EXIT_LIMIT),
+    (errors.ConflictError, EXIT_INPUT),
     (errors.StateError, EXIT_USAGE),
     (errors.LockedError, EXIT_LOCKED),
     (errors.SnapshotTooOldError, EXIT_LOCKED),

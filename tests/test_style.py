@@ -53,7 +53,10 @@ ENGINE_TYPES_UPWARD = {
 PACKAGES_OF_FILES = {"lsmcli.engine", "lsmcli.commands", "lsmcli.formats"}
 
 # What commands share; every other file of lsmcli/commands is a command, or a group of them.
-COMMANDS_SHARED = ["arguments", "encoding", "files", "group", "output", "progress", "ranges"]
+COMMANDS_SHARED = """
+    arguments encoding files group output progress ranges
+    import_batches import_rows import_targets interrupts rejects sources
+""".split()
 
 ENGINE_THIRD_PARTY = {"xxhash"}
 

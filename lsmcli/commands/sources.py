@@ -106,7 +106,9 @@ class Digest:
     `expect`, what an earlier import has read is compared as soon as it is there; `matched` tells whether it was.
     """
 
-    def __init__(self, options: bytes) -> None:
+    def __init__(self, options: bytes, name: str) -> None:
+        """name: of the source, for messages."""
+        self._name = name
         self._hash = xxhash.xxh3_128(options)
         self._waiting: deque[memoryview] = deque()
         self.offset = 0  # bytes that are in the digest
@@ -132,7 +134,7 @@ class Digest:
             self._compare()
             yield piece
         if self._expected is not None:
-            raise StateError(_changed(f"it has {self.size} bytes now, of which {self._expected[0]} were imported"))
+            raise StateError(self._changed(f"it has {self.size} bytes now, of which {self._expected[0]} were imported"))
 
     def at(self, offset: int) -> bytes:
         """The digest of the first `offset` bytes, or of all that were fed if these are less."""
@@ -152,9 +154,8 @@ class Digest:
         found = self.at(min(offset, self.size))
         if self.size >= offset:
             if found != digest:
-                raise StateError(_changed("its bytes, or the options of the import, are others"))
+                raise StateError(self._changed("its bytes, or the options of the import, are others"))
             self._expected = None
 
-
-def _changed(how: str) -> str:
-    return f"the source is not what it was when the import stopped: {how}; begin anew without --resume"
+    def _changed(self, how: str) -> str:
+        return f"{self._name} is not what it was when the import stopped: {how}; begin anew without --resume"
