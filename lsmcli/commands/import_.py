@@ -82,12 +82,15 @@ def names_option(ctx: click.Context, param: click.Parameter, text: str | None) -
 @click.option("--format", "name", type=click.Choice(list(FORMATS)), help="Told by name and content if not given.")
 @click.option("--header/--no-header", default=None, help="csv, tsv: whether the first row holds names.")
 @click.option("--columns", callback=names_option, metavar="NAMES", help="csv, tsv: names of the columns: id,name.")
-@click.option("--key-column", "key", metavar="COLUMN", help="csv, tsv: the key, by name or number from 1.")
-@click.option("--value-column", "value", metavar="COLUMN", help="csv, tsv: the value; * for all, as a JSON object.")
-@click.option("--key-template", metavar="TEXT", help="csv, tsv: the key with columns in it: '{country}/{id}'.")
+@click.option("--key-column", "key", metavar="COLUMN", help="The key, by name or number from 1.")
+@click.option("--value-column", "value", metavar="COLUMN", help="The value; * for all, as a JSON object.")
+@click.option("--key-template", metavar="TEXT", help="The key with columns in it: '{country}/{id}'.")
 @click.option("--delimiter", callback=delimiter_option, metavar="BYTES", help="csv, ldb: what is between fields.")
 @click.option("--value-format", type=click.Choice(["auto", "json"]), default="auto", help="json: values are any JSON.")
-@click.option("--encoding", type=click.Choice(["auto", "base64"]), default="auto", help="How fields are written.")
+@click.option(
+    "--encoding", type=click.Choice(["auto", "base64", "hex", "plain"]), default="auto",
+    help="How keys and values are written: base64; for ldb hex or plain.",
+)  # fmt: skip
 @click.option("--lenient", is_flag=True, help="Take what other programs write against their own format.")
 @click.option(
     "--on-conflict", "--if-exists", "on_conflict", default="replace", show_default=True,
@@ -158,10 +161,11 @@ def run_import(
     total = None if None in sizes else sum(filter(None, sizes))
     progress = progress_of(session, "import", total, options.progress_mode)
     rejects = Rejects(session, options.errors_max, options.rejects_path)
+    batches = options.batch_rows is not None and not options.dry_run
     target = target_of(session, storing, options, counts, sources)
     try:
         with Interrupts() as interrupts, rejects:
-            reader = Reader(reading._replace(on_bad=rejects.note), counts, progress, interrupts)
+            reader = Reader(reading._replace(on_bad=rejects.note), counts, progress, interrupts, digests=batches)
             with target:
                 for source in sources:
                     rejects.source = source.name

@@ -7,9 +7,11 @@
 Nothing here is done per row: a chunk of rows is a handful of calls.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from importlib import import_module
+from io import SEEK_END
 from itertools import chain
+from types import ModuleType
 from typing import BinaryIO, Final, NamedTuple
 
 import click
@@ -18,22 +20,28 @@ from lsmcli.commands.interrupts import Interrupts
 from lsmcli.commands.progress import Progress
 from lsmcli.commands.sources import Digest, Source
 from lsmcli.formats import FORMATS
-from lsmcli.formats.detect import format_of_source
+from lsmcli.formats.compression import decompressed, kind_of
+from lsmcli.formats.detect import HEAD_SIZE, format_of_source
 from lsmcli.formats.rows import ReadOptions, Rows, pieces_of
+
+_FIELDS: Final = ("csv", "tsv", "jsonl", "json", "parquet", "arrow")
 
 # Which formats look at an option. With any other format the option is refused: it would be passed over in silence.
 FORMATS_OF_OPTION: Final[dict[str, tuple[str, ...]]] = {
     "header": ("csv", "tsv"),
     "delimiter": ("csv", "ldb"),
     "columns": ("csv", "tsv"),
-    "key": ("csv", "tsv"),
-    "value": ("csv", "tsv"),
-    "key_template": ("csv", "tsv"),
-    "value_format": ("csv", "tsv", "jsonl", "json"),
-    "encoding": ("csv", "jsonl", "json"),
-    "lenient": ("csv", "tsv", "bdb", "lmdb", "ldb"),
+    "key": _FIELDS,
+    "value": _FIELDS,
+    "key_template": _FIELDS,
+    "value_format": _FIELDS,
+    "encoding": (*_FIELDS, "ldb"),
+    "lenient": ("csv", "tsv", "bdb", "lmdb", "ldb", "resp", "parquet", "arrow"),
 }
 _WORDS_OF_OPTION: Final = {"key": "--key-column", "value": "--value-column"}
+
+# Files of Arrow have their directory at the end: their reader takes the file itself, not its pieces.
+_ARROW_FILE: Final = b"ARROW1"
 
 
 class Counts:
@@ -76,31 +84,59 @@ class Opened(NamedTuple):
 class Reader:
     """Reads one source after the other with the same options, counting what it reads."""
 
-    def __init__(self, options: ReadOptions, counts: Counts, progress: Progress, interrupts: Interrupts) -> None:
-        """options.name: the format, "" if each source tells it."""
+    def __init__(
+        self, options: ReadOptions, counts: Counts, progress: Progress, interrupts: Interrupts, *, digests: bool
+    ) -> None:
+        """options.name: the format, "" if each source tells it. digests: whether somebody will ask for them."""
         self._options = options
         self._counts = counts
         self._progress = progress
         self._interrupts = interrupts
+        self._digests = digests
 
     def opened(self, source: Source, stream: BinaryIO) -> Opened:
         """Look at the first bytes of a source. InputError if nothing tells its format, UsageError if an option does
         not fit it.
         """
-        pieces = self._counted(self._interrupts.guarded(pieces_of(stream)))
-        head = next(pieces, b"")
-        options = self._options
-        name = options.name or format_of_source(source.path, head)
-        check_options(options, name)
-        options = options._replace(name=name)
-        said = {option: value for option, value in options._asdict().items() if option not in ("on_bad", "file")}
-        digest = Digest(repr(said).encode("utf-8", "surrogateescape"), source.name)
-        options = options._replace(file=stream if source.size is not None and stream.seekable() else None)
+        bytes_before = self._counts.bytes_read
+        stored = self._counted(self._interrupts.guarded(pieces_of(stream)))
+        head_stored = next(stored, b"")
+        pieces = decompressed(chain([head_stored], stored))
+        head = b""
+        while len(head) < HEAD_SIZE and (piece := next(pieces, b"")):
+            head += piece
+        name = self._options.name or format_of_source(source.path, head)
+        options = self._options._replace(name=name)
+        check_options(options)
         module = import_module(FORMATS[name])
         if not hasattr(module, "read"):
             raise click.UsageError(f"the format {name} can only be written")
-        rows = module.read(digest.of(chain([head] if head else [], pieces)), options)
-        return Opened(source, rows, digest)
+        digest = self._digest(source, options)
+        pieces = chain([head] if head else [], pieces)
+        if source.size is not None and (name == "parquet" or (name == "arrow" and head.startswith(_ARROW_FILE))):
+            if kind_of(head_stored) is None:
+                return Opened(source, self._rows_of_file(stream, module, options, digest, bytes_before), digest)
+        return Opened(source, module.read(digest.of(pieces) if self._digests else pieces, options), digest)
+
+    def _digest(self, source: Source, options: ReadOptions) -> Digest:
+        said = {option: value for option, value in options._asdict().items() if option not in ("on_bad", "file")}
+        return Digest(repr(said).encode("utf-8", "surrogateescape"), source.name)
+
+    def _rows_of_file(
+        self, stream: BinaryIO, module: ModuleType, options: ReadOptions, digest: Digest, bytes_before: int
+    ) -> Iterator[Rows]:
+        """Rows for a reader that goes to and fro in the file: how far it is tells how many bytes were read."""
+        if self._digests:
+            stream.seek(0)
+            digest.read_whole(self._interrupts.guarded(pieces_of(stream)))
+        stream.seek(0)
+        counts = self._counts
+        for rows in module.read(iter((stream.read(HEAD_SIZE),)), options._replace(file=stream)):
+            self._interrupts.check()
+            counts.bytes_read = bytes_before + rows.end
+            self._progress.advance(counts.bytes_read, counts.rows)
+            yield rows
+        counts.bytes_read = bytes_before + stream.seek(0, SEEK_END)
 
     def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         counts = self._counts
@@ -110,11 +146,10 @@ class Reader:
             yield piece
 
 
-def check_options(options: ReadOptions, name: str) -> None:
-    """UsageError for an option that the format does not look at."""
+def check_options(options: ReadOptions) -> None:
+    """UsageError for an option that the format, which is `options.name`, does not look at."""
     unset = ReadOptions()
     for option, formats in FORMATS_OF_OPTION.items():
-        if name not in formats and getattr(options, option) != getattr(unset, option):
+        if options.name not in formats and getattr(options, option) != getattr(unset, option):
             words = _WORDS_OF_OPTION.get(option, "--" + option.replace("_", "-"))
-            among: Sequence[str] = formats
-            raise click.UsageError(f"{words} is for the formats {', '.join(among)}, and this is {name}")
+            raise click.UsageError(f"{words} is for the formats {', '.join(formats)}, and this is {options.name}")

@@ -136,6 +136,16 @@ class Digest:
         if self._expected is not None:
             raise StateError(self._changed(f"it has {self.size} bytes now, of which {self._expected[0]} were imported"))
 
+    def read_whole(self, pieces: Iterable[bytes]) -> None:
+        """Feed all of a source that is read as a whole before its rows are. StateError if it is not as expected."""
+        for piece in pieces:
+            self._hash.update(piece)
+            self.size += len(piece)
+        self.offset = self.size
+        if self._expected is not None and self._expected != (self.size, self._hash.digest()):
+            raise StateError(self._changed("its bytes, or the options of the import, are others"))
+        self._expected = None
+
     def at(self, offset: int) -> bytes:
         """The digest of the first `offset` bytes, or of all that were fed if these are less."""
         while self._waiting and self.offset < offset:
