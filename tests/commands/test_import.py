@@ -32,10 +32,16 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(found[name]) for name in ("imported", "replaced", "skipped", "rejected"))
 
 
-def far_behind(monkeypatch: pytest.MonkeyPatch, read_size: int = 1000) -> None:
+def small_pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Sources come in pieces of so many bytes."""
+    monkeypatch.setattr("lsmcli.formats.rows.READ_SIZE", size)
+    monkeypatch.setattr("lsmcli.commands.import_rows.HEAD_SIZE", 1)
+
+
+def far_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources are longer than what is read ahead, and come in small pieces."""
     monkeypatch.setattr("lsmcli.commands.import_targets.AHEAD_SIZE", 1)
-    monkeypatch.setattr("lsmcli.formats.rows.READ_SIZE", read_size)
+    small_pieces(monkeypatch, 1000)
 
 
 def assert_sound(path: Path) -> None:
@@ -200,7 +206,7 @@ def test_a_bad_row_in_the_last_source_undoes_all_of_them(lsm: Lsm) -> None:
 def test_options_that_do_not_fit_are_refused_before_anything_is_read(lsm: Lsm) -> None:
     Path("a.jsonl").write_bytes(b'{"key": "a", "value": "1"}\n')
     assert "--header is for the formats csv, tsv" in lsm.fails(2, "import", "--header", "a.jsonl")
-    assert "--key-column is for" in lsm.fails(2, "import", "--key-column", "id", "a.jsonl")
+    assert "--delimiter is for the formats csv, ldb" in lsm.fails(2, "import", "--delimiter", ";", "a.jsonl")
     assert "--resume goes with --batch" in lsm.fails(2, "import", "--resume", "a.jsonl")
     assert "is not a size" in lsm.fails(2, "import", "--memory", "lots", "a.jsonl")
     lsm.fails(2, "import", "--batch", "0", "a.jsonl")
@@ -291,7 +297,7 @@ def test_an_import_goes_on_behind_the_last_whole_batch(
     lsm: Lsm, monkeypatch: pytest.MonkeyPatch, stop: int, read_size: int
 ) -> None:
     Path("rows.tsv").write_bytes(rows(1, 95))
-    monkeypatch.setattr("lsmcli.formats.rows.READ_SIZE", read_size)
+    small_pieces(monkeypatch, read_size)
     with monkeypatch.context() as patch:
         stop_behind(patch, stop)
         result = lsm("import", "--batch", "20", "rows.tsv")
@@ -358,7 +364,7 @@ def test_other_options_are_refused_too(lsm: Lsm, monkeypatch: pytest.MonkeyPatch
 
 
 def test_standard_input_is_gone_on_with_by_reading_it_again(lsm: Lsm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lsmcli.formats.rows.READ_SIZE", 200)
+    small_pieces(monkeypatch, 200)
     with monkeypatch.context() as patch:
         stop_behind(patch, 2)
         lsm("import", "--batch", "20", stdin=rows(1, 90))
@@ -402,7 +408,7 @@ def test_each_source_has_its_own_record_and_old_ones_go(lsm: Lsm, monkeypatch: p
 
 
 def test_a_batch_of_large_rows_is_stored_early(lsm: Lsm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lsmcli.formats.rows.READ_SIZE", 4000)
+    small_pieces(monkeypatch, 4000)
     Path("rows.tsv").write_bytes(b"".join(b"k%d\t%s\n" % (number, b"v" * 3000) for number in range(20)))
     with monkeypatch.context() as patch:
         stop_behind(patch, 3)
@@ -413,7 +419,7 @@ def test_a_batch_of_large_rows_is_stored_early(lsm: Lsm, monkeypatch: pytest.Mon
 
 
 def test_a_structure_that_breaks_keeps_whole_batches(lsm: Lsm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lsmcli.formats.rows.READ_SIZE", 300)
+    small_pieces(monkeypatch, 300)
     result = lsm("import", "--batch", "20", stdin=rows(1, 50) + b"bad\n")
     assert result.code == 6
     assert "; 20 rows are stored, in whole batches: import --resume goes on behind them" in result.err
