@@ -85,8 +85,8 @@ class Batches:
             return
         if found.size_source and opened.source.size not in (None, found.size_source):
             raise StateError(
-                f"{opened.source.name}: the source is not what it was when the import stopped: it has "
-                f"{opened.source.size} bytes, and had {found.size_source}; begin anew without --resume"
+                f"{opened.source.name} is not what it was when the import stopped: it has {opened.source.size} bytes, "
+                f"and had {found.size_source}; begin anew without --resume"
             )
         opened.digest.expect(found.offset, found.digest)
         self._progress = found
@@ -107,7 +107,7 @@ class Batches:
             return
         if self._progress.state == ImportState.COMPLETE:
             raise StateError(
-                f"{self._opened.source.name}: has more rows than when it was imported; begin anew without --resume"
+                f"{self._opened.source.name} has more rows than when it was imported; begin anew without --resume"
             )
         self._parts.append(Part(self._trees.id_of(rows.tree), keys, values, lines, rows.end))
         self._rows += len(keys)
@@ -121,7 +121,7 @@ class Batches:
         """The last batch of a source, which may be empty, says that it is complete."""
         if self._rows_past:
             raise StateError(
-                f"{self._opened.source.name}: has fewer rows than were imported; begin anew without --resume"
+                f"{self._opened.source.name} has fewer rows than were imported; begin anew without --resume"
             )
         self._tell()
         if self._progress.state != ImportState.COMPLETE:
