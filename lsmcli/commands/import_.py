@@ -163,8 +163,9 @@ def run_import(
     rejects = Rejects(session, options.errors_max, options.rejects_path)
     batches = options.batch_rows is not None and not options.dry_run
     target = target_of(session, storing, options, counts, sources)
+    interrupts = Interrupts()
     try:
-        with Interrupts() as interrupts, rejects:
+        with interrupts, rejects:
             reader = Reader(reading._replace(on_bad=rejects.note), counts, progress, interrupts, digests=batches)
             with target:
                 for source in sources:
@@ -186,7 +187,8 @@ def run_import(
         progress.close()
         counts.rejected = rejects.count
         tell_unfinished(session, counts, began_s)
-        session.message(f"interrupted: {outcome_of(counts)}")
+        unsure = ", and perhaps what was being stored: the file tells" if interrupts.in_midst else ""
+        session.message(f"interrupted: {outcome_of(counts)}{unsure}")
         raise
     finally:
         progress.close()

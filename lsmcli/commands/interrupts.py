@@ -19,13 +19,14 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """A context manager that takes the two signals.
+    """A context manager that takes the two signals. in_midst: whether one was heeded where something was half done.
 
     Raises KeyboardInterrupt for Ctrl-C and Terminated for SIGTERM. In a thread other than the main one, where Python
     allows no handlers, it does nothing.
     """
 
     def __init__(self) -> None:
+        self.in_midst = False
         self._signal = 0
         self._waiting = False
         self._before: dict[int, Any] = {}
@@ -45,6 +46,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         again, self._signal = self._signal != 0, number
         if again or self._waiting:
+            self.in_midst = not self._waiting
             self._stop()
 
     def _stop(self) -> None:

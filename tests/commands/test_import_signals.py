@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lsmcli.commands.interrupts import Interrupts
+from lsmcli.engine.forest import Entry, Forest
 from lsmcli.session import Terminated
 from tests.testing.command_line import Lsm
 
@@ -109,9 +110,43 @@ def test_a_signal_waits_for_a_moment_in_which_nothing_is_half_done(number: int, 
 
 
 def test_a_second_signal_does_not_wait() -> None:
-    with Interrupts(), pytest.raises(KeyboardInterrupt):
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
         kill_self(signal.SIGTERM)
         kill_self(signal.SIGINT)
+    assert interrupts.in_midst
+
+
+@pytest.mark.parametrize("options", [(), ("--batch", "10")])
+def test_what_a_second_signal_leaves_is_not_claimed_to_be_known(
+    lsm: Lsm, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    write = Forest.write
+
+    def write_interrupted(self: Forest, entries: list[Entry], body: bytes) -> None:
+        write(self, entries, body)
+        kill_self(signal.SIGINT)
+        kill_self(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forest, "write", write_interrupted)
+        result = lsm("import", *options, stdin=rows(1, 20))
+    assert result.code == 130
+    told = result.err.splitlines()[-1]
+    assert told == "interrupted: nothing was imported, and perhaps what was being stored: the file tells"
+    assert lsm.ok("scan") in (b"", rows(1, 10), rows(1, 20))
+
+
+def test_a_signal_during_the_last_step_comes_too_late(lsm: Lsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Forest.write
+
+    def write_signalled(self: Forest, entries: list[Entry], body: bytes) -> None:
+        kill_self(signal.SIGINT)
+        write(self, entries, body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forest, "write", write_signalled)
+        lsm.ok("import", stdin=rows(1, 20))
+    assert lsm.ok("scan") == rows(1, 20)
 
 
 def test_a_signal_while_a_piece_is_waited_for_is_heeded_at_once() -> None:
