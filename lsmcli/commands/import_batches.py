@@ -70,6 +70,8 @@ class Batches:
     def __exit__(self, *outcome: object) -> None:
         if outcome[0] is None:
             self._session.database(write=True).sync()
+        elif not self._counts.rows_kept:
+            self._trees.undo()
 
     def begin(self, opened: Opened) -> None:
         """Find out how far this source was imported before. StateError if it has changed since."""

@@ -109,10 +109,14 @@ class Trees:
             return database.tree_id(text)
 
     def undo(self) -> None:
-        """Drop the trees that were made for rows that did not come."""
-        database = self._session.database(write=True)
-        while self._created and database.unusable is None:
-            database.drop_tree(self._created.pop())
+        """Drop the trees that were made for rows that did not come, if that is possible: an error ends the import
+        already, and says more than another one.
+        """
+        try:
+            while self._created:
+                self._session.database(write=True).drop_tree(self._created.pop())
+        except LsmError:
+            pass
 
 
 class Whole:
@@ -170,11 +174,7 @@ class Whole:
         self._give_up()
 
     def _give_up(self) -> None:
-        if self._load is not None:
-            try:
-                self._trees.undo()
-            except LsmError:
-                pass  # what ended the import says more
+        self._trees.undo()
 
 
 def size_of(keys: Sequence[bytes], values: Sequence[bytes | None]) -> int:

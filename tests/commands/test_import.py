@@ -144,6 +144,30 @@ def test_the_tree_of_an_import(lsm: Lsm) -> None:
     assert lsm.ok("scan") == b""
 
 
+@pytest.mark.parametrize("options", [(), ("--batch", "2")])
+def test_a_source_names_its_trees_and_they_are_made(lsm: Lsm, options: tuple[str, ...]) -> None:
+    lines = [{"key": "a", "value": "1"}, *({"key": f"u{number}", "value": "1", "tree": "users"} for number in range(5))]
+    text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    assert numbers(lsm("import", *options, stdin=text).err) == (6, 0, 0, 0)
+    assert lsm.ok("tree", "list") == b"main\nusers\n"
+    assert lsm.ok("scan") == b"a\t1\n"
+    assert lsm.ok("count", "-t", "users") == b"5\n"
+    lsm.ok("tree", "create", "other")
+    assert "several trees" in lsm.fails(2, "import", *options, "-t", "other", stdin=text)
+    lsm.ok("import", *options, "-t", "other", stdin=text.split(b"\n", 1)[1])
+    assert lsm.ok("count", "-t", "other") == b"5\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--batch", "1000")])
+def test_a_tree_that_was_made_for_nothing_is_dropped(
+    lsm: Lsm, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    far_behind(monkeypatch)
+    rows_users = b"".join(b'{"key": "u%d", "value": "1", "tree": "users"}\n' % number for number in range(500))
+    lsm.fails(6, "import", *options, stdin=rows_users + b"bad\n")
+    assert lsm.ok("tree", "list") == b"main\n"
+
+
 # -- keys that are there -------------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,15 @@
 
 import os
 import pty
+import re
 import select
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
+
+import pytest
 
 import lsmcli
 from tests.testing.command_line import Lsm
@@ -84,3 +89,25 @@ def test_data_cannot_steer_the_terminal(lsm: Lsm) -> None:
         code, shown = on_terminal("--no-color", "t.lsm", *words)
         assert code == 0
         assert shown.decode().replace("\n", "").replace("\t", "").isprintable(), (words, shown)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_an_import_counts_what_comes_out_of_a_pipe_and_removes_that_line(lsm: Lsm, quiet: bool) -> None:
+    os.mkfifo("pipe")
+
+    def feed() -> None:
+        with open("pipe", "wb", buffering=0) as pipe:  # waits for the import
+            pipe.write(b"a\t1\n" * 2000)
+            time.sleep(0.8)  # longer than a command may last before it tells how far it is
+            pipe.write(b"b\t2\n")
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    code, shown = on_terminal(*["-q"] * quiet, "t.lsm", "import", "--format", "tsv", "pipe")
+    feeder.join()
+    assert code == 0
+    if quiet:
+        assert shown == b""
+    else:
+        assert re.match(rb"\r\x1b\[Kimport: 7.8 KiB, \d+ rows, \d+/s\r\x1b\[Kimported=2 [^\r\x1b]*\n$", shown), shown
+    assert lsm.ok("scan") == b"a\t1\nb\t2\n"
