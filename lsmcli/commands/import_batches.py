@@ -33,13 +33,12 @@ _PROGRESS_NONE: Final = ImportProgress(bytes(16), 0, 0, 0, 0, 0, 0, 0, 0, Import
 
 
 class Part(NamedTuple):
-    """Rows that wait for their batch. end: as in Rows, of the chunk that they are from."""
+    """Rows that wait for their batch."""
 
     tree_id: int
     keys: list[bytes]
     values: list[bytes | None]
     lines: Sequence[int]
-    end: int
 
 
 class Batches:
@@ -90,7 +89,7 @@ class Batches:
                 f"{opened.source.name} is not what it was when the import stopped: it has {opened.source.size} bytes, "
                 f"and had {found.size_source}; begin anew without --resume"
             )
-        opened.digest.expect(found.offset, found.digest)
+        opened.digest.expect(found.size_read, found.digest)
         self._progress = found
         self._rows_past = found.rows
         self._counts.add(found.imported, found.replaced, found.skipped, found.deleted)
@@ -111,7 +110,7 @@ class Batches:
             raise StateError(
                 f"{self._opened.source.name} has more rows than when it was imported; begin anew without --resume"
             )
-        self._parts.append(Part(self._trees.id_of(rows.tree), keys, values, lines, rows.end))
+        self._parts.append(Part(self._trees.id_of(rows.tree), keys, values, lines))
         self._rows += len(keys)
         self._size += size_of(keys, values)
         while self._rows >= self._batch_rows and self._opened.digest.matched:
@@ -169,8 +168,8 @@ class Batches:
         rows_count = sum(len(part.keys) for part in parts)
         before, digest = self._progress, self._opened.digest
         progress = before._replace(
-            digest=digest.at(digest.size if complete else parts[-1].end),
-            offset=digest.offset,
+            digest=digest.digest(),
+            size_read=digest.size,
             rows=before.rows + rows_count,
             line=parts[-1].lines[-1] if parts else before.line,
             imported=before.imported + counts.imported,

@@ -6,7 +6,6 @@ stream ->  ReadBytes.of (counts what is stored)  ->  [decompression]  ->  Digest
 
 import os
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -100,19 +99,16 @@ def size_of_input() -> int | None:
 
 
 class Digest:
-    """A digest of the options of an import and of the bytes of a source, up to any place behind the last one asked for.
+    """A digest of the options of an import and of the bytes of a source that were read so far: the first `size`.
 
-    What was fed is remembered until `at` is asked for a place behind it, which is one chunk of rows later. With
-    `expect`, what an earlier import has read is compared as soon as it is there; `matched` tells whether it was.
+    With `expect`, what an earlier import has read is compared as soon as it is there; `matched` tells whether it was.
     """
 
     def __init__(self, options: bytes, name: str) -> None:
         """name: of the source, for messages."""
         self._name = name
         self._hash = xxhash.xxh3_128(options)
-        self._waiting: deque[memoryview] = deque()
-        self.offset = 0  # bytes that are in the digest
-        self.size = 0  # bytes that were fed
+        self.size = 0
         self._expected: tuple[int, bytes] | None = None
 
     @property
@@ -120,52 +116,49 @@ class Digest:
         """Whether all that was expected has been seen; true where nothing was."""
         return self._expected is None
 
-    def expect(self, offset: int, digest: bytes) -> None:
-        """The first `offset` bytes have to have this digest. To be said before anything is fed."""
+    def expect(self, size: int, digest: bytes) -> None:
+        """The first `size` bytes have to have this digest. To be said before anything is fed."""
         assert self.size == 0
-        self._expected = offset, digest
-        self._compare()
+        self._expected = size, digest
+        if size == 0:
+            self._compare()
 
     def of(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass pieces on, feeding each. StateError as soon as they differ from what was expected."""
+        """Pass pieces on, feeding each. StateError as soon as they differ from what was expected, or end before it."""
         for piece in pieces:
-            self._waiting.append(memoryview(piece))
-            self.size += len(piece)
-            self._compare()
+            self._feed(piece)
             yield piece
-        if self._expected is not None:
-            raise StateError(self._changed(f"it has {self.size} bytes now, of which {self._expected[0]} were imported"))
+        self._end()
 
     def read_whole(self, pieces: Iterable[bytes]) -> None:
-        """Feed all of a source that is read as a whole before its rows are. StateError if it is not as expected."""
+        """Feed all of a source whose rows are read from the file itself. StateError as with `of`."""
         for piece in pieces:
-            self._hash.update(piece)
-            self.size += len(piece)
-        self.offset = self.size
-        if self._expected is not None and self._expected != (self.size, self._hash.digest()):
-            raise StateError(self._changed("its bytes, or the options of the import, are others"))
-        self._expected = None
+            self._feed(piece)
+        self._end()
 
-    def at(self, offset: int) -> bytes:
-        """The digest of the first `offset` bytes, or of all that were fed if these are less."""
-        while self._waiting and self.offset < offset:
-            piece = self._waiting.popleft()
-            part = piece[: offset - self.offset]
-            self._hash.update(part)
-            self.offset += len(part)
-            if len(part) < len(piece):
-                self._waiting.appendleft(piece[len(part) :])
+    def digest(self) -> bytes:
+        """16 bytes."""
         return self._hash.digest()
 
+    def _feed(self, piece: bytes) -> None:
+        left = self._expected[0] - self.size if self._expected is not None else len(piece) + 1
+        if left <= len(piece):  # the place that is expected is in this piece, or at its end
+            self._hash.update(piece[:left])
+            self._compare()
+            self._hash.update(piece[left:])
+        else:
+            self._hash.update(piece)
+        self.size += len(piece)
+
+    def _end(self) -> None:
+        if self._expected is not None:
+            raise StateError(self._changed(f"it ends after {self.size} bytes, and {self._expected[0]} had been read"))
+
     def _compare(self) -> None:
-        if self._expected is None:
-            return
-        offset, digest = self._expected
-        found = self.at(min(offset, self.size))
-        if self.size >= offset:
-            if found != digest:
-                raise StateError(self._changed("its bytes, or the options of the import, are others"))
-            self._expected = None
+        """At the place that is expected."""
+        if self._expected is not None and self._expected[1] != self._hash.digest():
+            raise StateError(self._changed("its bytes, or the options of the import, are others"))
+        self._expected = None
 
     def _changed(self, how: str) -> str:
         return f"{self._name} is not what it was when the import stopped: {how}; begin anew without --resume"

@@ -360,9 +360,9 @@ assert WAL_SCOPE_BEGIN.size == 16
 class ImportProgress(NamedTuple):
     """The value of an entry of the catalog: how far an import in batches has come. The source's name follows."""
 
-    digest: Bytes16  # of the options of the import and the first `offset` bytes of the source, decompressed
+    digest: Bytes16  # of the options of the import and the first `size_read` bytes of the source, decompressed
     size_source: U64  # of the source as it is stored; 0 when that is not known
-    offset: U64  # bytes of the source, decompressed, that hold all rows so far
+    size_read: U64  # bytes of the source, decompressed, that had been read by then: they hold all rows so far
     rows: U64  # that were taken and are stored, or were skipped
     line: U64  # of the last of them, from 1; 0 before the first
     imported: U64

@@ -2,9 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -448,3 +450,68 @@ def test_a_structure_that_breaks_keeps_whole_batches(lsm: Lsm, monkeypatch: pyte
     assert result.code == 6
     assert "; 20 rows are stored, in whole batches: import --resume goes on behind them" in result.err
     assert lsm.ok("scan") == rows(1, 20)
+
+
+def test_a_complete_source_has_grown_behind_its_end(lsm: Lsm) -> None:
+    lsm.ok("import", "--batch", "20", stdin=rows(1, 50))
+    error = lsm.fails(2, "import", "--batch", "20", "--resume", stdin=rows(1, 60))
+    assert "has more rows than when it was imported" in error
+    assert lsm.ok("scan") == rows(1, 50)
+
+
+def test_a_record_that_counts_more_rows_than_there_are_is_not_believed(lsm: Lsm) -> None:
+    Path("rows.tsv").write_bytes(rows(1, 50))
+    lsm.ok("import", "--batch", "20", "rows.tsv")
+    with lsmcli.open("t.lsm", "w") as database:
+        record = import_progress.records(database)[0]
+        database.apply([import_progress.entry_of(record.key, record.progress._replace(rows=60), record.name)])
+    assert "has fewer rows than were imported" in lsm.fails(2, "import", "--batch", "20", "--resume", "rows.tsv")
+
+
+@pytest.mark.parametrize("name", ["parquet", "arrow"])
+def test_files_with_their_directory_at_the_end_are_gone_on_with_too(
+    lsm: Lsm, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    lsm.ok("import", stdin=rows(1, 95))
+    Path("rows").write_bytes(lsm.ok("export", "--format", name))
+    size = Path("rows").stat().st_size
+    lsm.path.unlink()
+    with monkeypatch.context() as patch:
+        stop_behind(patch, 2)
+        lsm("import", "--batch", "20", "rows")
+    assert lsm.ok("count") == b"40\n"
+    result = lsm("import", "--batch", "20", "--resume", "rows")
+    assert numbers(result.err) == (95, 0, 0, 0)
+    assert summary(result.err)["bytes"] == str(size)
+    assert lsm.ok("scan") == rows(1, 95)
+    lsm.ok("import", stdin=rows(1, 96))
+    other = lsm.ok("export", "--format", name)
+    Path("rows").write_bytes(other[:size].ljust(size, b"\0"))
+    assert "is not what it was" in lsm.fails(2, "import", "--batch", "20", "--resume", "--format", name, "rows")
+
+
+def test_sources_that_cannot_be_read(lsm: Lsm) -> None:
+    assert "can only be written" in lsm.fails(2, "import", "--format", "sql", stdin=b"BEGIN;\n")
+    if os.path.exists("/proc/self/mem"):  # the first page is nobody's
+        assert "/proc/self/mem: " in lsm.fails(5, "import", "--format", "tsv", "/proc/self/mem")
+    assert not lsm.path.exists()
+
+
+def import_from(stream: BinaryIO, *options: str) -> "subprocess.CompletedProcess[bytes]":
+    """An import whose standard input is an open file."""
+    command = [sys.executable, "-m", "lsmcli", "t.lsm", "import", "--batch", "20", *options]
+    return subprocess.run(command, stdin=stream, stderr=subprocess.PIPE, check=False)
+
+
+def test_standard_input_that_is_a_file_has_a_size(lsm: Lsm) -> None:
+    Path("rows.tsv").write_bytes(rows(1, 50))
+    for options in ((), ("--resume",)):
+        with open("rows.tsv", "rb") as stream:
+            assert import_from(stream, *options).returncode == 0
+    with open("rows.tsv", "ab") as stream:
+        stream.write(rows(51, 51))
+    with open("rows.tsv", "rb") as stream:
+        done = import_from(stream, "--resume")
+    assert done.returncode == 2
+    assert b"it has 807 bytes, and had 791" in done.stderr

@@ -13,7 +13,7 @@ from lsmcli.engine.storage import FileStorage
 from lsmcli.engine.verifier import verify
 
 PROGRESS = ImportProgress(
-    digest=bytes(range(16)), size_source=1000, offset=500, rows=40, line=41, imported=38, replaced=3, skipped=1,
+    digest=bytes(range(16)), size_source=1000, size_read=500, rows=40, line=41, imported=38, replaced=3, skipped=1,
     deleted=1, state=ImportState.UNDER_WAY, reserved_a=0, name_size=0,
 )  # fmt: skip
 KEY = import_progress.key_of(b"main", b"rows.csv")
