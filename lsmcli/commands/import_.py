@@ -171,6 +171,7 @@ def run_import(
                 for source in sources:
                     rejects.source = source.name
                     import_source(source, reader, target, counts, interrupts)
+                rejects.keep()
                 interrupts.check()
     except InputError as error:
         progress.close()

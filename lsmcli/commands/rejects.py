@@ -6,7 +6,8 @@ neither option           the first bad row ends the import
                          {"source": "a.csv", "line": 7, "column": 3, "reason": "...", "row": "its text"}
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import BinaryIO, Final
 
 from lsmcli.commands.files import file_error, sink_opened
@@ -44,14 +45,25 @@ class Rejects:
         """Keep a bad row, and raise its error if there are too many of them."""
         self.count += 1
         if self._sink is not None:
-            try:
+            with self._file_errors():
                 self._sink.write(self._line(error, raw))
-            except OSError as error_file:
-                raise file_error(self._path or "", error_file) from None
         if self._errors_max is not None and self.count > self._errors_max:
             raise error
         if self._sink is None and self.count <= SHOWN_MAX:
             self._session.message(f"rejected: {self.source}:{error.line}:{error.column}: {error.reason}")
+
+    def keep(self) -> None:
+        """Bring the bad rows into their file: what is stored afterwards has not lost them. FileError if that fails."""
+        if self._sink is not None:
+            with self._file_errors():
+                self._sink.flush()
+
+    @contextmanager
+    def _file_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise file_error(self._path or "", error) from None
 
     def _line(self, error: InputError, raw: bytes) -> bytes:
         from lsmcli.commands.output import json_line

@@ -296,6 +296,7 @@ def test_bad_rows_go_to_no_file_that_is_needed(lsm: Lsm) -> None:
 def test_bad_rows_that_cannot_be_kept_end_the_import(lsm: Lsm) -> None:
     Path("rows.tsv").write_bytes(BAD)
     assert "no space" in lsm.fails(5, "import", "--rejects", "/dev/full", "rows.tsv")
+    assert not lsm.path.exists()
 
 
 # -- batches -------------------------------------------------------------------------------------------------------
