@@ -36,6 +36,10 @@ compiled: $(STAMP) ## compile the hot modules anew where their source has change
 demo: $(STAMP) ## build a file from Unicode's character names and walk through it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/demo.sh
 
+.PHONY: demo-debian
+demo-debian: $(STAMP) ## import the index of Debian's packages (needs apt-cache), ask it, export and compare
+	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/debian_index.sh
+
 .PHONY: picture
 picture: $(STAMP) ## draw docs/shell.svg anew from a real session of the shell
 	@$(BIN)/python demo/shell_picture.py docs/shell.svg
@@ -67,9 +71,9 @@ bench-import: $(STAMP) ## import and export beside other tools: a table, a chart
 	@$(BIN)/python -m benchmarks.import_export --large 10000000 --output docs/benchmarks $(BENCH)
 
 .PHONY: prove
-prove: $(STAMP) ## the long proofs: a million entries against a model, twice, and 200 processes killed (some 5 minutes)
+prove: $(STAMP) ## the long proofs: a million entries against a model, twice, and 250 processes killed (some 6 minutes)
 	@$(BIN)/python -m tests.simulation.million
-	@LSMCLI_KILLS=200 $(BIN)/python -m pytest tests/simulation/test_kill.py
+	@LSMCLI_KILLS=200 LSMCLI_IMPORT_KILLS=50 $(BIN)/python -m pytest tests/simulation/test_kill.py tests/simulation/test_import_kill.py
 
 .PHONY: lint
 lint: $(STAMP) ## ruff (rules and format) and mypy --strict

@@ -25,7 +25,7 @@ from lsmcli.engine import errors
 from lsmcli.engine.constants import TREE_NAME_MAIN
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import safe_text
-from lsmcli.session import WAIT_S, Session
+from lsmcli.session import WAIT_S, Session, Terminated
 from lsmcli.start import importing
 
 EXIT_OK: Final = 0
@@ -40,11 +40,13 @@ EXIT_LIMIT: Final = 8
 EXIT_INTERNAL: Final = 70
 EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE: Final = 141
+EXIT_TERMINATED: Final = 143
 
 # The first line that an error is an instance of decides.
 EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (click.ClickException, EXIT_USAGE),
     (errors.LimitError, EXIT_LIMIT),
+    (errors.ConflictError, EXIT_INPUT),
     (errors.StateError, EXIT_USAGE),
     (errors.LockedError, EXIT_LOCKED),
     (errors.SnapshotTooOldError, EXIT_LOCKED),
@@ -56,6 +58,7 @@ EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (OSError, EXIT_FILE),
     (click.Abort, EXIT_INTERRUPTED),
     (KeyboardInterrupt, EXIT_INTERRUPTED),
+    (Terminated, EXIT_TERMINATED),
     (BaseException, EXIT_INTERNAL),
 )
 
@@ -89,7 +92,7 @@ EXAMPLES: Final = """
 
 EXIT_CODES_HELP: Final = (
     "Exit codes: 0 success, 1 absent, 2 usage, 3 locked, 4 damage, 5 file or disk, 6 bad input row, 7 not a data file, "
-    "8 limit, 70 internal error, 130 interrupted, 141 output pipe closed."
+    "8 limit, 70 internal error, 130 interrupted, 141 output pipe closed, 143 terminated."
 )
 
 
@@ -245,7 +248,7 @@ def main(words: Sequence[str] | None = None) -> int:
         code = run(list(sys.argv[1:] if words is None else words))
         if sys.stdout is not None:
             sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border, every error ends here
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - the border, every error ends here
         code = exit_code_of(error)
         if isinstance(error, OSError):
             from lsmcli.commands.files import discard_output
@@ -311,7 +314,7 @@ def exit_code_of(error: BaseException) -> int:
 
 def report(error: BaseException, code: int) -> None:
     """One line about an error on standard error; nothing where the user or the reader of a pipe ended it."""
-    if sys.stderr is None or code in (EXIT_PIPE, EXIT_INTERRUPTED):
+    if sys.stderr is None or code in (EXIT_PIPE, EXIT_INTERRUPTED, EXIT_TERMINATED):
         return
     if os.environ.get("LSMCLI_DEBUG") == "1":
         import traceback

@@ -28,6 +28,10 @@ WAIT_S: Final = 2.0
 FRESH_NS: Final = 50_000_000  # ten times the coarsest clock that file systems on Linux stamp changes with
 
 
+class Terminated(BaseException):
+    """SIGTERM asked a command to stop, and it stopped where nothing is half done."""
+
+
 class Session:
     """The object of every click context.
 

@@ -34,7 +34,7 @@ ENGINE_ORDER = """
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction bulk_install
-    keyspace scan_steps guard bulk_puts bulk_load statistics database opening
+    keyspace scan_steps guard bulk_puts bulk_load statistics database import_progress opening
     verifier inspector
 """.split()
 
@@ -54,7 +54,10 @@ ENGINE_TYPES_UPWARD = {
 PACKAGES_OF_FILES = {"lsmcli.engine", "lsmcli.commands", "lsmcli.formats"}
 
 # What commands share; every other file of lsmcli/commands is a command, or a group of them.
-COMMANDS_SHARED = ["arguments", "encoding", "files", "group", "output", "ranges"]
+COMMANDS_SHARED = """
+    arguments encoding files group output progress ranges
+    import_batches import_rows import_targets interrupts rejects sources
+""".split()
 
 ENGINE_THIRD_PARTY = {"xxhash"}
 

@@ -9,7 +9,7 @@ The only file of the command line that opens files. Invariants:
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from lsmcli.engine.constants import VALUE_SIZE_MAX
@@ -75,6 +75,25 @@ def source_opened(source: str) -> Iterator[tuple[BinaryIO, int | None]]:
         raise file_error(source, error) from None
     with stream:
         yield stream, os.fstat(stream.fileno()).st_size or None
+
+
+@contextmanager
+def sink_opened(path: str) -> Iterator[BinaryIO]:
+    """A file that is written as it goes, and replaces what was there; FileError if it cannot be."""
+    try:
+        stream = open(path, "wb")  # noqa: SIM115 - an error inside the with block is not one of opening
+    except OSError as error:
+        raise file_error(path, error) from None
+    try:
+        yield stream
+    except BaseException:
+        with suppress(OSError):  # what is under way says more
+            stream.close()
+        raise
+    try:
+        stream.close()
+    except OSError as error:
+        raise file_error(path, error) from None
 
 
 def write_file(path: str, pieces: Iterable[bytes]) -> None:

@@ -357,6 +357,33 @@ WAL_SCOPE_BEGIN: Final = Layout(WalScopeBegin)
 assert WAL_SCOPE_BEGIN.size == 16
 
 
+class ImportProgress(NamedTuple):
+    """The value of an entry of the catalog: how far an import in batches has come. The source's name follows."""
+
+    digest: Bytes16  # of the options of the import and the first `size_read` bytes of the source, decompressed
+    size_source: U64  # of the source as it is stored; 0 when that is not known
+    size_read: U64  # bytes of the source, decompressed, that had been read by then: they hold all rows so far
+    rows: U64  # that were taken and are stored, or were skipped
+    line: U64  # of the last of them, from 1; 0 before the first
+    imported: U64
+    replaced: U64
+    skipped: U64
+    deleted: U64
+    state: U8  # an ImportState
+    reserved_a: U8
+    name_size: U16
+
+
+class ImportState(IntEnum):
+    UNDER_WAY = 1
+    COMPLETE = 2
+
+
+IMPORT_PROGRESS: Final = Layout(ImportProgress)
+assert IMPORT_PROGRESS.size == 84
+IMPORT_NAME_SIZE_MAX: Final = 1024
+
+
 def offset_code_for(block_size: int) -> str:
     """Struct code of the offsets in blocks of this size: "H" up to 64 KiB, else "I"."""
     return "H" if block_size <= 64 * constants.KIB else "I"

@@ -344,7 +344,7 @@ def test_an_interrupt_is_130_and_the_import_leaves_nothing(lsm: Lsm) -> None:
     time.sleep(0.7)
     child.send_signal(signal.SIGINT)
     assert child.wait(10) == 130
-    assert child.stderr.read() == b""
+    assert child.stderr.read().endswith(b"\ninterrupted: nothing was imported\n")
     child.stdin.close()
     child.stderr.close()
     assert lsm.ok("scan") == b"a\tbefore\n"

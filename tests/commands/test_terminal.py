@@ -1,17 +1,18 @@
 """On a terminal: questions are asked, colours shown, and nothing in the data can steer it."""
 
-import io
 import os
 import pty
+import re
 import select
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import lsmcli
-from lsmcli.commands.output import Progress
 from tests.testing.command_line import Lsm
 
 QUESTION = b"[y/N]: "
@@ -90,18 +91,23 @@ def test_data_cannot_steer_the_terminal(lsm: Lsm) -> None:
         assert shown.decode().replace("\n", "").replace("\t", "").isprintable(), (words, shown)
 
 
-def test_progress_appears_late_and_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("quiet", [False, True])
+def test_an_import_counts_what_comes_out_of_a_pipe_and_removes_that_line(lsm: Lsm, quiet: bool) -> None:
+    os.mkfifo("pipe")
 
-    now = [0.0]
-    monkeypatch.setattr("lsmcli.commands.output.monotonic", lambda: now[0])
-    stream = io.StringIO()
-    progress = Progress("import", 200, stream)
-    now[0] = 0.4
-    progress.advance(50, 5)
-    assert stream.getvalue() == ""
-    now[0] = 1.0
-    progress.advance(100, 10)
-    assert stream.getvalue() == "\r\x1b[Kimport: 50 %, 10 rows, 10/s"
-    progress.close()
-    assert stream.getvalue().endswith("\r\x1b[K")
-    Progress("import", None, None).advance(1, 1)
+    def feed() -> None:
+        with open("pipe", "wb", buffering=0) as pipe:  # waits for the import
+            pipe.write(b"a\t1\n" * 2000)
+            time.sleep(0.8)  # longer than a command may last before it tells how far it is
+            pipe.write(b"b\t2\n")
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    code, shown = on_terminal(*["-q"] * quiet, "t.lsm", "import", "--format", "tsv", "pipe")
+    feeder.join()
+    assert code == 0
+    if quiet:
+        assert shown == b""
+    else:
+        assert re.match(rb"\r\x1b\[Kimport: 7.8 KiB, \d+ rows, \d+/s\r\x1b\[Kimported=2 [^\r\x1b]*\n$", shown), shown
+    assert lsm.ok("scan") == b"a\t1\nb\t2\n"
