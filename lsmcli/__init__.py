@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lsmcli.engine.errors import (
     ClosedError,
+    ConflictError,
     DamageError,
     FileError,
     FormatError,
@@ -78,6 +79,7 @@ def open(  # noqa: A001  # the name that programs know from dbm
 
 __all__ = [
     "ClosedError",
+    "ConflictError",
     "DamageError",
     "FileError",
     "FormatError",

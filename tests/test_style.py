@@ -23,16 +23,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
     errors constants key_range checksum composite_key schema
-    lock_holder storage_errors storage
+    lock_holder storage_errors file_lock scratch_file storage
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory table table_iterator
     manifest_level manifest_log manifest
-    compaction_policy compaction bar
+    compaction_policy compaction bar bulk_sort
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction
-    keyspace scan_steps guard statistics database opening
+    keyspace scan_steps guard bulk_load statistics database opening
     verifier inspector
 """.split()
 
@@ -42,6 +42,7 @@ ENGINE_TYPES_UPWARD = {
     ("wal_ring", "forest"),
     ("guard", "database"),
     ("keyspace", "database"),
+    ("bulk_load", "database"),
     ("scan_steps", "database"),
 }
 
@@ -75,6 +76,7 @@ FILE_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 # Who may touch a file: the engine's storage, and what reads or writes a file that the user names.
 FILE_ACCESS = {
+    "lsmcli/engine/scratch_file.py",
     "lsmcli/engine/storage.py",
     "lsmcli/commands/files.py",
     "lsmcli/repl/editor.py",

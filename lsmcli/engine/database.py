@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from lsmcli.engine import composite_key, full_compaction
 from lsmcli.engine.block_chain import read_chain
@@ -58,6 +58,9 @@ from lsmcli.engine.storage import FileStorage
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.wal_entry import encode_entries, encode_entry
 
+if TYPE_CHECKING:
+    from lsmcli.engine.bulk_load import BulkLoad, OnConflict
+
 T = TypeVar("T")
 
 SyncMode = Literal["normal", "commit"]
@@ -69,14 +72,6 @@ _TREE_ID_SIZE: Final = 2
 
 # Handles of this process, to be cut off in a forked child, which shares the file and its lock.
 _OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
-
-
-class CompactResult(NamedTuple):
-    """What compact() did, in bytes of the file."""
-
-    bytes_read: int
-    bytes_written: int
-    bytes_freed: int
 
 
 class Database(Keyspace):
@@ -186,7 +181,7 @@ class Database(Keyspace):
             self.abandoned.pop().close()
         return self.forest
 
-    def _writer(self) -> Forest:
+    def writer(self) -> Forest:
         forest = self.usable()
         if self.read_only:
             raise ReadOnlyError(f"{self.path} is open for reading only; open it for writing")
@@ -230,7 +225,7 @@ class Database(Keyspace):
         if not entries:
             return
         with self.lock:
-            forest = self._writer()
+            forest = self.writer()
             for tree_id in {tree_id for tree_id, _, _ in entries}:
                 self.tree_required(tree_id)
             if self.observer is not None:
@@ -252,7 +247,7 @@ class Database(Keyspace):
             self.apply([(tree_id, key, value)])
             return
         with self.lock:
-            forest = self._writer()
+            forest = self.writer()
             if self.observer is not None:
                 self.observer([(tree_id, key, value)])
             body = encode_entry(tree_id, key, value)
@@ -302,28 +297,37 @@ class Database(Keyspace):
             self.tree_required(tree_id)
             return ScanSteps(self, tree_id, start, end, reverse=reverse, entries_first=entries_first)
 
+    def bulk_load(self, *, memory_size: int | None = None, on_conflict: "OnConflict" = "replace") -> "BulkLoad":
+        """A context manager that takes any number of entries and stores all of them, durably, or none: see BulkLoad.
+
+        memory_size: bytes that entries may weigh in memory (128 MiB). on_conflict: what becomes of keys that are there.
+        """
+        from lsmcli.engine.bulk_load import BulkLoad
+
+        return BulkLoad(self, memory_size=memory_size, on_conflict=on_conflict)
+
     # Durability.
 
     def sync(self) -> None:
         """Makes every op so far survive a power failure. Raises OutcomeUnknownError."""
         with self.lock:
-            self._writer().sync()
+            self.writer().sync()
 
     def checkpoint(self) -> None:
         """Brings all entries in memory into tables and makes that durable, so that the next open is quick."""
         with self.lock, Guard(self):
-            forest = self._writer()
+            forest = self.writer()
             forest.flush()
             forest.checkpoint()
 
-    def compact(self) -> CompactResult:
+    def compact(self) -> full_compaction.CompactResult:
         """Merges every tree down to one level, drops what deleted entries still take up, and shrinks the file."""
         with self.lock, Guard(self):
-            forest = self._writer()
+            forest = self.writer()
             grid = forest.file.grid
             size, read, written = self._storage.size(), grid.bytes_read, forest.file.bytes_written
             full_compaction.compact(forest)
-            return CompactResult(
+            return full_compaction.CompactResult(
                 grid.bytes_read - read,
                 forest.file.bytes_written - written,
                 max(0, size - self._storage.size()),
@@ -344,14 +348,14 @@ class Database(Keyspace):
 
     def scope_begin_as(self, state: ScopeState) -> None:
         with self.lock, Guard(self):
-            forest = self._writer()
+            forest = self.writer()
             forest.scope_begin(state)
             self._after_scope(forest)
 
     def scope_persist(self) -> None:
         """Keeps every change since the scope began. ScopeError when none is open."""
         with self.lock, Guard(self):
-            forest = self._writer()
+            forest = self.writer()
             forest.scope_persist()
             self._after_scope(forest)
             self._drop_orphans()
@@ -359,7 +363,7 @@ class Database(Keyspace):
     def scope_discard(self) -> None:
         """Undoes every change since the scope began. ScopeError when none is open."""
         with self.lock, Guard(self):
-            forest = self._writer()
+            forest = self.writer()
             forest.scope_discard()
             self._after_scope(forest)
 
@@ -402,7 +406,7 @@ class Database(Keyspace):
         if not 1 <= len(encoded) <= TREE_NAME_SIZE_MAX:
             raise LimitError(f"a tree's name has 1 to {TREE_NAME_SIZE_MAX} bytes, not {len(encoded)}")
         with self.lock:
-            forest = self._writer()
+            forest = self.writer()
             if name == TREE_NAME_MAIN or name in self._catalog():
                 raise TreeError(f"there is a tree {name!r} in {self.path} already; choose another name")
             next_id = forest.tree(TREE_ID_CATALOG).get(_CATALOG_KEY_NEXT_ID)
@@ -422,7 +426,7 @@ class Database(Keyspace):
     def drop_tree(self, name: str) -> None:
         """Removes a tree with all its entries. TreeError when there is none, and for "main"."""
         with self.lock:
-            self._writer()
+            self.writer()
             if name == TREE_NAME_MAIN:
                 raise TreeError("the main tree cannot be dropped; delete its entries instead")
             if name not in self._catalog():

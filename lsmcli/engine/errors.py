@@ -5,6 +5,7 @@
     ├── StateError               the call does not fit the state: scope, tree or handle (also ValueError)
     │   ├── ScopeError           no scope is open, or one is open already
     │   ├── TreeError            no tree of that name, or one exists already
+    │   ├── ConflictError        a key that was to be new is there already
     │   └── ClosedError          the database handle is closed, or belongs to a parent process
     ├── LockedError              another process writes to this file
     ├── SnapshotTooOldError      a writer went on and reused what this reader was reading
@@ -38,6 +39,15 @@ class ScopeError(StateError):
 
 class TreeError(StateError):
     """No tree has that name, or one has it already."""
+
+
+class ConflictError(StateError):
+    """A key that was to be new is in the tree already: `key`, of the tree with `tree_id`."""
+
+    def __init__(self, message: str, *, tree_id: int, key: bytes) -> None:
+        super().__init__(message)
+        self.tree_id = tree_id
+        self.key = key
 
 
 class ClosedError(StateError):

@@ -9,7 +9,7 @@ Invariants:
     [TTTTTTTt]                        and the end is cut off
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.compaction_plan import compact_fully, compact_into
@@ -17,6 +17,15 @@ from lsmcli.engine.constants import WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL
 
 if TYPE_CHECKING:
     from lsmcli.engine.forest import Forest
+
+
+class CompactResult(NamedTuple):
+    """What a full compaction did, in bytes of the file."""
+
+    bytes_read: int
+    bytes_written: int
+    bytes_freed: int
+
 
 # Until free blocks are less than a sixteenth, or this often: a large value at the file's end cannot be moved.
 _PACK_ROUNDS_MAX: Final = 4

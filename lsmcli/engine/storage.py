@@ -21,7 +21,6 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +28,9 @@ from typing import Final, NoReturn, Protocol
 
 from lsmcli.engine import constants, lock_holder, storage_errors
 from lsmcli.engine.errors import ClosedError, FileError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
+from lsmcli.engine.file_lock import ERRNO_LOCK_BUSY, set_lock
 from lsmcli.engine.lock_holder import Writer
+from lsmcli.engine.scratch_file import Scratch, ScratchFile
 from lsmcli.engine.storage_errors import FileMissingError
 
 __all__ = ["FileMissingError", "FileStorage", "Storage", "Writer"]
@@ -38,11 +39,7 @@ ZEROS: Final = bytes(constants.MIB)
 LOCK_POLL_S: Final = 0.02
 
 ERRNO_NOT_SUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
-ERRNO_LOCK_BUSY: Final = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 ERRNO_LINK_NOT_SUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
-
-# struct flock: type, whence, start, length, pid; "0q" pads its end as the C compiler does.
-FLOCK: Final = struct.Struct("hhqqi0q")
 
 
 class Storage(Protocol):
@@ -83,6 +80,9 @@ class Storage(Protocol):
 
     def check_identity(self) -> None:
         """FileError, and no more writing, when the path does not name this file any more."""
+
+    def scratch(self) -> Scratch:
+        """A new scratch file, on the same disk. NoSpaceError, FileError."""
 
     def close(self) -> None:
         """Give up the lock and the file; a second close does nothing."""
@@ -304,6 +304,10 @@ class FileStorage:
             except OSError:
                 return  # a hint: the read itself will tell
 
+    def scratch(self) -> Scratch:
+        """As Storage.scratch."""
+        return ScratchFile(os.path.dirname(self.path), self.name)
+
     def check_identity(self) -> None:
         """As Storage.check_identity; costs two system calls, so once per sync or command, not per put."""
         if self._fd < 0:
@@ -352,7 +356,7 @@ class FileStorage:
 
     def _try_lock(self) -> bool:
         try:
-            _set_lock(self._fd, held=True)
+            set_lock(self._fd, held=True)
         except OSError as error:
             if error.errno in ERRNO_LOCK_BUSY:
                 return False
@@ -371,7 +375,7 @@ class FileStorage:
                         # Without the note a file that was opened, and not changed, is what it was before.
                         os.pwrite(fd, bytes(constants.LOCK_SIZE), constants.LOCK_OFFSET)
                     # A child that was forked meanwhile shares the lock and would keep it past this close.
-                    _set_lock(fd, held=False)
+                    set_lock(fd, held=False)
             finally:
                 os.close(fd)
         except OSError:
@@ -480,21 +484,3 @@ def _unlink_if_there(path: str) -> None:
         os.unlink(path)
     except OSError:
         return  # gone already, or the disk refuses: a stray temporary file does no harm
-
-
-def _set_lock(fd: int, *, held: bool) -> None:
-    """Take or give up the writer's lock; OSError with one of ERRNO_LOCK_BUSY when another open file has it.
-
-    An open-file-description lock on one byte of the lock sector: unlike a classic record lock it keeps
-    out a second open in this process, and is not lost when any other descriptor of the file is closed.
-    """
-    command = getattr(fcntl, "F_OFD_SETLK", None)
-    if command is not None and sys.platform == "linux":
-        kind = fcntl.F_WRLCK if held else fcntl.F_UNLCK
-        try:
-            fcntl.fcntl(fd, command, FLOCK.pack(kind, os.SEEK_SET, constants.LOCK_OFFSET, 1, 0))
-            return
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # a kernel before 3.15
-                raise
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB if held else fcntl.LOCK_UN)

@@ -260,7 +260,11 @@ class Tree:
         return steps.send(block)
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        """The values of keys, None where absent, in their order. Lookups that wait for blocks run side by
+        """The values of keys, None where absent, in their order."""
+        return [self.load(value) for value in self.lookup_many(keys)]
+
+    def lookup_many(self, keys: list[bytes]) -> list[Value]:
+        """The stored values of keys, None where absent, in their order. Lookups that wait for blocks run side by
         side: each round asks for all blocks at once, then reads them in address order."""
         values: list[Any] = [MISSING] * len(keys)
         waiting: list[tuple[int, LookupSteps, BlockReference, BlockKind]] = []
@@ -285,7 +289,7 @@ class Tree:
                 except StopIteration as stop:
                     values[i] = stop.value
             waiting = still
-        return [self.load(unwrap_tombstone(value)) for value in values]
+        return [unwrap_tombstone(value) for value in values]
 
     def load(self, value: bytes | ChainReference | None) -> bytes | None:
         """The bytes of a stored value: reads the chain of one that is out of line."""

@@ -5,6 +5,7 @@ from lsmcli.engine.constants import BLOCK_SIZE_MIN, GRID_OFFSET, MIB
 from lsmcli.engine.errors import FileError, NoSpaceError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import Grid
+from lsmcli.engine.scratch_file import Scratch
 
 UUID = bytes(range(16))
 BLOCK_SIZE = BLOCK_SIZE_MIN
@@ -53,6 +54,9 @@ class MemoryStorage:
     def prefetch(self, offset: int, size: int) -> None:
         assert size > 0
         self.prefetched.append(offset)
+
+    def scratch(self) -> Scratch:
+        raise NotImplementedError("no test that uses this storage sorts anything")
 
     def check_identity(self) -> None:
         pass

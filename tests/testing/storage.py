@@ -124,6 +124,9 @@ class SimulatedStorage:
     def prefetch(self, offset: int, size: int) -> None:
         assert offset >= 0 and size >= 0
 
+    def scratch(self) -> "SimulatedScratch":
+        return SimulatedScratch(self)
+
     def check_identity(self) -> None:
         if self.replaced:
             self._poison = "the file was replaced"
@@ -214,6 +217,38 @@ class SimulatedStorage:
     def _resize(self, size: int) -> None:
         _apply(self.image, size, None)
         self.unsynced.append((size, None))
+
+
+class SimulatedScratch:
+    """A scratch file in memory. Its operations count among those of the disk and meet its faults, which do the
+    data file no harm: a write or a read is refused, nothing of it is stored."""
+
+    def __init__(self, disk: SimulatedStorage) -> None:
+        self._disk = disk
+        self.data = bytearray()
+        self.closed = False
+
+    def append(self, data: bytes) -> int:
+        self._begin("write", len(data))
+        self.data += data
+        return len(self.data) - len(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        self._begin("read", size)
+        return bytes(self.data[offset : offset + size])
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _begin(self, kind: str, size: int) -> None:
+        assert not self.closed, "used after close"
+        fault = self._disk._begin(f"scratch {kind}", 0, size)
+        if fault is Fault.NO_SPACE and kind == "write":
+            raise NoSpaceError("no space left for a temporary file: simulated")
+        if fault in (Fault.WRITE_FAILS, Fault.WRITE_TORN) and kind == "write":
+            raise FileError("a temporary file cannot be written: simulated")
+        if fault is Fault.READ_FAILS and kind == "read":
+            raise FileError("a temporary file cannot be read: simulated")
 
 
 def _apply(image: bytearray, offset: int, data: bytes | None) -> None:
