@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
     errors constants key_range checksum composite_key schema
-    lock_holder storage_errors file_lock scratch_file storage
+    lock_holder storage_errors file_name file_lock scratch_file storage
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory table table_iterator
@@ -32,7 +32,7 @@ ENGINE_ORDER = """
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction
-    keyspace scan_steps guard bulk_load statistics database opening
+    keyspace scan_steps pin guard bulk_load statistics database opening
     verifier inspector
 """.split()
 
@@ -44,6 +44,7 @@ ENGINE_TYPES_UPWARD = {
     ("keyspace", "database"),
     ("bulk_load", "database"),
     ("scan_steps", "database"),
+    ("pin", "database"),
 }
 
 # Packages that have no names of their own: what is imported from them is a file.
@@ -76,6 +77,7 @@ FILE_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 # Who may touch a file: the engine's storage, and what reads or writes a file that the user names.
 FILE_ACCESS = {
+    "lsmcli/engine/file_name.py",
     "lsmcli/engine/scratch_file.py",
     "lsmcli/engine/storage.py",
     "lsmcli/commands/files.py",
