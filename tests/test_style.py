@@ -51,7 +51,7 @@ ENGINE_TYPES_UPWARD = {
 PACKAGES_OF_FILES = {"lsmcli.engine", "lsmcli.commands", "lsmcli.formats"}
 
 # What commands share; every other file of lsmcli/commands is a command, or a group of them.
-COMMANDS_SHARED = ["arguments", "encoding", "files", "group", "output", "ranges"]
+COMMANDS_SHARED = ["arguments", "encoding", "files", "group", "output", "progress", "ranges"]
 
 ENGINE_THIRD_PARTY = {"xxhash"}
 

@@ -12,7 +12,7 @@ import click
 from lsmcli.commands.arguments import tree_option
 from lsmcli.commands.files import file_error, refuse_data_file, source_opened
 from lsmcli.commands.group import Command
-from lsmcli.commands.output import Progress
+from lsmcli.commands.progress import Progress
 from lsmcli.engine.constants import MIB
 from lsmcli.formats import FORMATS, InputError
 from lsmcli.formats.compression import decompressed

@@ -1,14 +1,12 @@
-"""Rows and reports as text: for people as lines and tables, for programs as JSON. Pure, apart from Progress."""
+"""Rows and reports as text: for people as lines and tables, for programs as JSON. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from time import monotonic
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from lsmcli.formats.esc import plain, quoted, safe_text
 
 COLOR_KEY: Final = b"\x1b[36m"
 COLOR_OFF: Final = b"\x1b[0m"
-PROGRESS_AFTER_S: Final = 0.5
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -106,34 +104,3 @@ def lines_bytes(lines: Iterable[str]) -> Iterator[bytes]:
     """Text lines as UTF-8 with their line ends; what a file name holds beyond UTF-8 survives."""
     for line in lines:
         yield line.encode("utf-8", "surrogateescape") + b"\n"
-
-
-class Progress:
-    """A line on a terminal that tells how far a long command is; it appears late and is removed at the end."""
-
-    __slots__ = ("_began_s", "_label", "_shown", "_shown_s", "_stream", "_total")
-
-    def __init__(self, label: str, total: int | None, stream: TextIO | None) -> None:
-        """total: of what `advance` counts, None if unknown; stream: a terminal, or None to show nothing."""
-        self._label = label
-        self._total = total
-        self._stream = stream
-        self._began_s = self._shown_s = monotonic()
-        self._shown = False
-
-    def advance(self, done: int, rows: int) -> None:
-        """done: bytes so far; rows so far."""
-        now_s = monotonic()
-        if self._stream is None or now_s - self._shown_s < PROGRESS_AFTER_S:
-            return
-        share = f"{100 * done // self._total} %" if self._total else size_text(done)
-        self._stream.write(f"\r\x1b[K{self._label}: {share}, {rows} rows, {rows / (now_s - self._began_s):.0f}/s")
-        self._stream.flush()
-        self._shown = True
-        self._shown_s = now_s
-
-    def close(self) -> None:
-        """Remove the line."""
-        if self._shown and self._stream is not None:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()

@@ -1,6 +1,5 @@
 """On a terminal: questions are asked, colours shown, and nothing in the data can steer it."""
 
-import io
 import os
 import pty
 import select
@@ -8,10 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-import pytest
-
 import lsmcli
-from lsmcli.commands.output import Progress
 from tests.testing.command_line import Lsm
 
 QUESTION = b"[y/N]: "
@@ -88,20 +84,3 @@ def test_data_cannot_steer_the_terminal(lsm: Lsm) -> None:
         code, shown = on_terminal("--no-color", "t.lsm", *words)
         assert code == 0
         assert shown.decode().replace("\n", "").replace("\t", "").isprintable(), (words, shown)
-
-
-def test_progress_appears_late_and_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-
-    now = [0.0]
-    monkeypatch.setattr("lsmcli.commands.output.monotonic", lambda: now[0])
-    stream = io.StringIO()
-    progress = Progress("import", 200, stream)
-    now[0] = 0.4
-    progress.advance(50, 5)
-    assert stream.getvalue() == ""
-    now[0] = 1.0
-    progress.advance(100, 10)
-    assert stream.getvalue() == "\r\x1b[Kimport: 50 %, 10 rows, 10/s"
-    progress.close()
-    assert stream.getvalue().endswith("\r\x1b[K")
-    Progress("import", None, None).advance(1, 1)
