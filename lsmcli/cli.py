@@ -70,6 +70,7 @@ COMMANDS: Final = {
     "tree": ("lsmcli.commands.tree", "List, create and drop trees."),
     "import": ("lsmcli.commands.import_", "Store the rows of a file."),
     "export": ("lsmcli.commands.export", "Write the entries to a file."),
+    "checksum": ("lsmcli.commands.checksum", "Print a checksum of what a tree holds."),
     "exec": ("lsmcli.commands.exec", "Run the lines of a script."),
     "sync": ("lsmcli.commands.sync", "Bring what was written to the disk."),
     "compact": ("lsmcli.commands.compact", "Bring all levels down and give space back."),

@@ -32,7 +32,7 @@ ENGINE_ORDER = """
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction
-    keyspace scan_steps pin guard bulk_load statistics database opening
+    keyspace scan_steps content_checksum contents pin guard bulk_load statistics database opening
     verifier inspector
 """.split()
 
@@ -45,13 +45,14 @@ ENGINE_TYPES_UPWARD = {
     ("bulk_load", "database"),
     ("scan_steps", "database"),
     ("pin", "database"),
+    ("contents", "database"),
 }
 
 # Packages that have no names of their own: what is imported from them is a file.
 PACKAGES_OF_FILES = {"lsmcli.engine", "lsmcli.commands", "lsmcli.formats"}
 
 # What commands share; every other file of lsmcli/commands is a command, or a group of them.
-COMMANDS_SHARED = ["arguments", "encoding", "files", "group", "output", "progress", "ranges"]
+COMMANDS_SHARED = ["arguments", "contents", "encoding", "files", "group", "output", "progress", "ranges"]
 
 ENGINE_THIRD_PARTY = {"xxhash"}
 
