@@ -70,6 +70,8 @@ COMMANDS: Final = {
     "tree": ("lsmcli.commands.tree", "List, create and drop trees."),
     "import": ("lsmcli.commands.import_", "Store the rows of a file."),
     "export": ("lsmcli.commands.export", "Write the entries to a file."),
+    "diff": ("lsmcli.commands.diff", "Print what differs from another data file."),
+    "backup": ("lsmcli.commands.backup", "Copy the data file while others use it."),
     "checksum": ("lsmcli.commands.checksum", "Print a checksum of what a tree holds."),
     "exec": ("lsmcli.commands.exec", "Run the lines of a script."),
     "sync": ("lsmcli.commands.sync", "Bring what was written to the disk."),

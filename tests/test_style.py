@@ -32,8 +32,8 @@ ENGINE_ORDER = """
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction
-    keyspace scan_steps content_checksum contents pin guard bulk_load statistics database opening
-    verifier inspector
+    keyspace scan_steps content_checksum contents differences pin guard bulk_load statistics database opening
+    backup verifier inspector
 """.split()
 
 # Parts of the forest and of the database that have files of their own, and name the whole for the type checker only.
@@ -46,6 +46,7 @@ ENGINE_TYPES_UPWARD = {
     ("scan_steps", "database"),
     ("pin", "database"),
     ("contents", "database"),
+    ("differences", "database"),
 }
 
 # Packages that have no names of their own: what is imported from them is a file.

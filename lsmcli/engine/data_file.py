@@ -173,16 +173,19 @@ class DataFile:
 
     def _write_again(self, start: WalPosition, tail: WalPosition) -> None:
         """Writes the live bytes of the ring over themselves."""
+        for begin, end in self.log_parts(start, tail):
+            for offset in range(begin, end, MIB):
+                self.storage.write(offset, self.storage.read(offset, min(MIB, end - offset)))
+
+    def log_parts(self, start: WalPosition, tail: WalPosition) -> list[tuple[int, int]]:
+        """Where in the file the log from start to tail lies: one part of the ring, or two, each [begin, end)."""
         sb = self.superblock
         if start.appended == tail.appended:
-            return
-        parts = [(start.position, tail.position)]
-        if tail.position <= start.position:
-            parts = [(start.position, sb.wal_size), (0, tail.position)]
-        for begin, end in parts:
-            for position in range(begin, end, MIB):
-                size = min(MIB, end - position)
-                self.storage.write(sb.wal_offset + position, self.storage.read(sb.wal_offset + position, size))
+            return []
+        base = sb.wal_offset
+        if tail.position > start.position:
+            return [(base + start.position, base + tail.position)]
+        return [(base + start.position, base + sb.wal_size), (base, base + tail.position)]
 
     def checkpoint(self, fields: CheckpointFields, *, graduate: bool, keep_free: bool) -> None:
         """Makes everything that was written so far durable, as of fields.start.

@@ -77,6 +77,11 @@ def publish(temporary: str, path: str) -> None:
         raise
 
 
+def replace(temporary: str, path: str) -> None:
+    """Give a complete file its name, in place of the one that has it."""
+    os.rename(temporary, path)
+
+
 def unlink_if_there(path: str) -> None:
     """Removes a temporary file, if it can be."""
     try:
