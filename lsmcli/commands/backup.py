@@ -6,6 +6,7 @@ import click
 
 from lsmcli.commands.group import Command
 from lsmcli.commands.progress import progress_of, progress_option
+from lsmcli.engine.errors import LsmError
 from lsmcli.session import Session
 
 
@@ -48,6 +49,10 @@ def command(session: Session, dest: str, compact: bool, committed: bool, force: 
                 force=force,
                 advance=lambda size: progress.advance(size, 0),
             )
+        except LsmError as error:
+            if dest in str(error):
+                error.add_note(dest)  # it is about that file, not about the one that is copied
+            raise
         finally:
             progress.close()
     session.message(

@@ -100,7 +100,7 @@ def test_a_backup_sums_up_and_is_never_put_over_a_file(lsm: Lsm, other: Lsm) -> 
     assert (result.code, result.out) == (0, b"")
     assert result.err.startswith("copied=3 bytes=")
     assert result.err.endswith(f" checksum={checksum}\n")
-    assert "exists already" in lsm.fails(5, "backup", "copy.lsm")
+    assert lsm.fails(5, "backup", "copy.lsm").startswith("Error: copy.lsm exists already; ")
     assert "is the data file itself" in lsm.fails(2, "backup", "--force", "t.lsm")
     lsm.ok("put", "d", "4")
     lsm.ok("backup", "--force", "--compact", "copy.lsm")
