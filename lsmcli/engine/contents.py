@@ -2,7 +2,8 @@
 
 Invariants:
 - all scans are begun at once, so that all trees are of one state, whatever is written meanwhile;
-- a chunk weighs about CHUNK_SIZE, or is one entry that weighs more; nothing else is held;
+- a chunk is what one value block holds: larger ones were slower, since they leave the processor's cache; large values
+  come in chunks of about CHUNK_SIZE, or alone;
 - rows travel as columns: nothing is done per row here, unless values are stored out of line.
 
     Contents("main")    keys [a b c …]  values [1 2 3 …]    keys […]  values […]    …
@@ -37,10 +38,6 @@ class Contents:
         self.entry_count_max = 0
         self._database = database
         self._columns = columns
-
-    def columns(self) -> Iterator[Columns]:
-        """As the engine has them: values that are stored out of line are references. Raises what a scan raises."""
-        return self._columns
 
     def chunks(self) -> Iterator[Chunk]:
         """Keys and values, large ones read one at a time. Raises what a scan raises."""
