@@ -120,3 +120,13 @@ def test_reading_commands_change_not_one_byte(lsm: Lsm, other: Lsm) -> None:
     for words in (["diff", "other.lsm"], ["checksum"], ["backup", "copy.lsm"], ["export"]):
         lsm.ok(*words)
     assert lsm.path.read_bytes() == before
+
+
+def test_a_backup_tells_how_far_it_is(lsm: Lsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lsmcli.commands.progress.PLAIN_EVERY_S", 0.0)
+    lsm.ok("put", *[word for i in range(3000) for word in (f"k{i}", "value" * 10)])
+    lsm.ok("compact")
+    lines = lsm("backup", "--progress", "plain", "copy.lsm").err.splitlines()
+    assert all(line.startswith("backup: ") and line.endswith(" s left") and "/s, " in line for line in lines[:-1])
+    assert lines[-1].startswith("copied=3000 ")
+    assert len(lines) > 1
