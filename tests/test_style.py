@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE_ORDER = """
     uncompiled entry_order entry_pack
     errors constants key_range checksum composite_key schema
-    lock_holder storage_errors file_lock scratch_file storage
+    lock_holder storage_errors file_name file_lock scratch_file storage
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory table table_iterator
@@ -34,8 +34,9 @@ ENGINE_ORDER = """
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction bulk_install
-    keyspace scan_steps guard bulk_puts bulk_load statistics database import_progress opening
-    verifier inspector
+    keyspace scan_steps content_checksum contents differences pin guard bulk_puts bulk_load statistics database
+    import_progress opening
+    backup verifier inspector
 """.split()
 
 # Parts of the forest and of the database that have files of their own, and name the whole for the type checker only.
@@ -48,6 +49,9 @@ ENGINE_TYPES_UPWARD = {
     ("bulk_puts", "database"),
     ("bulk_load", "database"),
     ("scan_steps", "database"),
+    ("pin", "database"),
+    ("contents", "database"),
+    ("differences", "database"),
 }
 
 # Packages that have no names of their own: what is imported from them is a file.
@@ -55,7 +59,7 @@ PACKAGES_OF_FILES = {"lsmcli.engine", "lsmcli.commands", "lsmcli.formats"}
 
 # What commands share; every other file of lsmcli/commands is a command, or a group of them.
 COMMANDS_SHARED = """
-    arguments encoding files group output progress ranges
+    arguments contents encoding files group output progress ranges
     import_batches import_rows import_targets interrupts rejects sources
 """.split()
 
@@ -86,6 +90,7 @@ FILE_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 # Who may touch a file: the engine's storage, and what reads or writes a file that the user names.
 FILE_ACCESS = {
+    "lsmcli/engine/file_name.py",
     "lsmcli/engine/scratch_file.py",
     "lsmcli/engine/storage.py",
     "lsmcli/commands/files.py",

@@ -52,7 +52,7 @@ class Progress:
         self._shown = False
 
     def advance(self, done: int, rows: int) -> None:
-        """done: bytes so far; rows so far."""
+        """done: bytes so far; rows so far, 0 where rows are not what is counted."""
         now_s = monotonic()
         if self._stream is None or now_s - self._shown_s < self._every_s:
             return
@@ -63,7 +63,7 @@ class Progress:
         self._shown_s = now_s
 
     def _text(self, done: int, rows: int, seconds: float) -> str:
-        rate = f"{rows} rows, {rows / seconds:.0f}/s"
+        rate = f"{rows} rows, {rows / seconds:.0f}/s" if rows else f"{size_text(int(done / seconds))}/s"
         if not self._total:
             return f"{self._label}: {size_text(done)}, {rate}"
         share = min(1.0, done / self._total)

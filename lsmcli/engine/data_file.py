@@ -166,25 +166,32 @@ class DataFile:
             self._write_again(recovery.start, recovery.tail)
         if repaired or not recovery.closed_cleanly:
             self._wal.sync()
+        if self.storage.pinned():
+            # The reader may look at any state before this one, and what was given back since counts as free here.
+            assert self.grid.free_set is not None
+            self.grid.free_set.quarantine_free()
 
     def _write_again(self, start: WalPosition, tail: WalPosition) -> None:
         """Writes the live bytes of the ring over themselves."""
+        for begin, end in self.log_parts(start, tail):
+            for offset in range(begin, end, MIB):
+                self.storage.write(offset, self.storage.read(offset, min(MIB, end - offset)))
+
+    def log_parts(self, start: WalPosition, tail: WalPosition) -> list[tuple[int, int]]:
+        """Where in the file the log from start to tail lies: one part of the ring, or two, each [begin, end)."""
         sb = self.superblock
         if start.appended == tail.appended:
-            return
-        parts = [(start.position, tail.position)]
-        if tail.position <= start.position:
-            parts = [(start.position, sb.wal_size), (0, tail.position)]
-        for begin, end in parts:
-            for position in range(begin, end, MIB):
-                size = min(MIB, end - position)
-                self.storage.write(sb.wal_offset + position, self.storage.read(sb.wal_offset + position, size))
+            return []
+        base = sb.wal_offset
+        if tail.position > start.position:
+            return [(base + start.position, base + tail.position)]
+        return [(base + start.position, base + sb.wal_size), (base, base + tail.position)]
 
     def checkpoint(self, fields: CheckpointFields, *, graduate: bool, keep_free: bool) -> None:
         """Makes everything that was written so far durable, as of fields.start.
 
-        graduate: blocks released before the last checkpoint may be reused (no reader in this process
-        looks at an older state). keep_free: free blocks at the end of the file stay in it.
+        graduate: blocks released before the last checkpoint may be reused, as far as this process is
+        concerned; a reader's pin keeps them too. keep_free: free blocks at the end of the file stay in it.
         Raises NoSpaceError before anything was changed, OutcomeUnknownError when a write or sync fails.
         """
         old = self.superblock
@@ -228,6 +235,8 @@ class DataFile:
         self.wal.release(fields.start)
         free_set_now = self.grid.free_set
         assert free_set_now is not None
+        # Asked now, not before: a pin that is taken from here on is taken by one who reads the new superblock.
+        graduate = graduate and not self.storage.pinned()
         free_set_now.checkpoint_durable(graduate=graduate)
         if graduate and not keep_free:
             free_set_now.checkpoint_durable(graduate=True)  # closing: nobody falls back to the old state

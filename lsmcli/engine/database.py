@@ -12,7 +12,6 @@ Invariants:
 import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -43,8 +42,9 @@ from lsmcli.engine.errors import (
     TreeError,
 )
 from lsmcli.engine.forest import Entry, Forest
-from lsmcli.engine.guard import BoundScope, Guard, give_up_after
+from lsmcli.engine.guard import HANDLES_OPEN, BoundScope, Guard, give_up_after
 from lsmcli.engine.keyspace import Keyspace
+from lsmcli.engine.pin import Pin
 from lsmcli.engine.scan_steps import ScanSteps
 from lsmcli.engine.schema import (
     CHAIN_REFERENCE,
@@ -70,9 +70,6 @@ _CATALOG_FIELD_TREE: Final = b"tree"
 _CATALOG_KEY_NEXT_ID: Final = composite_key.encode(b"next tree id", b"")
 _TREE_ID_FIRST: Final = TREE_ID_MAIN + 1
 _TREE_ID_SIZE: Final = 2
-
-# Handles of this process, to be cut off in a forked child, which shares the file and its lock.
-_OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
 class Database(Keyspace):
@@ -105,12 +102,13 @@ class Database(Keyspace):
         # Told what an op is about to change; None for one that changes more than could be told.
         self.observer: Callable[[list[Entry] | None], None] | None = None
         self._trees_known: dict[str, int] | None = None
+        self.pins = 0
         self.forest = self.forest_open()
         self.block_size = self.forest.file.grid.block_size
         self._value_inline_max = value_inline_max_for(self.block_size)
         if writable:
             self._drop_orphans()
-        _OPEN.add(self)
+        HANDLES_OPEN.add(self)
 
     # Opening and closing.
 
@@ -145,13 +143,21 @@ class Database(Keyspace):
             if self.read_only:
                 self.forest = self.forest_open()
 
+    def pinned(self) -> Pin:
+        """A context manager: in its `with` block no scan of this handle fails because a writer went on.
+
+        Meanwhile the file of a busy writer grows instead of using space again, so keep it short. Which state is read
+        is decided at the beginning; `held` of what it gives is False where the system has no such locks.
+        """
+        return Pin(self)
+
     def close(self) -> None:
         """Syncs and closes. A bound scope that is open is discarded, a durable one stays open. Safe to call twice."""
         with self.lock:
             if isinstance(self.unusable, ClosedError):
                 return
             unusable, self.unusable = self.unusable, ClosedError(f"{self.path} is closed; open it again")
-            _OPEN.discard(self)
+            HANDLES_OPEN.discard(self)
             try:
                 if unusable is None:
                     self.forest.close(replay_size_max=WAL_REPLAY_SIZE_MAX)
@@ -188,7 +194,7 @@ class Database(Keyspace):
             raise ReadOnlyError(f"{self.path} is open for reading only; open it for writing")
         return forest
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: the file and its lock belong to the parent."""
         self.lock = threading.RLock()
         self.unusable = ClosedError(f"{self.path} was opened before a fork; open it again in the child")
@@ -483,11 +489,3 @@ class Database(Keyspace):
 
 def _catalog_key(name: str) -> bytes:
     return composite_key.encode(_CATALOG_FIELD_TREE, name.encode(errors="surrogateescape"))
-
-
-def _cut_off_in_child() -> None:
-    for database in list(_OPEN):
-        database._after_fork()
-
-
-os.register_at_fork(after_in_child=_cut_off_in_child)

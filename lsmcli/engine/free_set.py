@@ -14,6 +14,7 @@ The life of a block; every other step is a mistake of our own and asserted:
      | +----forfeit------+                   |                                                 |
      |                                       | mark_acquired, acquire_extent (from FREE)       |
      +--------------------------------- checkpoint --------------------------------------------+
+     +--------------------------------- quarantine_free ---------------------------------------^
 
 A reserved block may be written to: until it is acquired it is free in the eyes of the next process, so what a job
 writes there is gone with the job, whatever checkpoints come in between.
@@ -51,6 +52,7 @@ def _mapping(changes: dict[int, int]) -> bytes:
 
 _GRADUATE: Final = _mapping({QUARANTINED: FREE, RELEASED: QUARANTINED})
 _KEEP: Final = _mapping({RELEASED: QUARANTINED})
+_QUARANTINE_FREE: Final = _mapping({FREE: QUARANTINED})
 
 # The second tier of checks, O(block_count) after every step. Tests turn it on.
 VERIFY: bool = False
@@ -226,7 +228,7 @@ class FreeSet:
         """To be called when a superblock is durable and verified. O(block_count), in C.
 
         Blocks released before the previous checkpoint become free; those released since go into
-        quarantine. With graduate=False (a reader in this process still looks at an older state)
+        quarantine. With graduate=False (a reader still looks at an older state)
         all of them stay in quarantine, until the next call that graduates.
         """
         if graduate:
@@ -237,6 +239,18 @@ class FreeSet:
             self.count_released = count_quarantined
         else:
             self._states = self._states.translate(_KEEP)
+        self._verify()
+
+    def quarantine_free(self) -> None:
+        """Puts every free block into quarantine: somebody may look at a state that still has it.
+
+        For a writer that opens a file while a reader holds a pin: which state that one reads is not known,
+        and what an earlier writer gave back counts as free here.
+        """
+        assert self.count_reserved == 0
+        self._states = self._states.translate(_QUARANTINE_FREE)
+        self.count_released += self.count_free
+        self.count_free = 0
         self._verify()
 
     def grow(self, block_count: int) -> None:

@@ -46,8 +46,8 @@ def compact(forest: "Forest") -> CompactResult:
     free_set = forest.file.grid.free_set
     assert free_set is not None
     for _ in range(_PACK_ROUNDS_MAX):
-        if free_set.count_acquired * _PACK_SLACK >= free_set.block_count:
-            break
+        if free_set.count_acquired * _PACK_SLACK >= free_set.block_count or free_set.count_released:
+            break  # packed; or a reader still needs what was given back, so that moving tables would only add to it
         for tree, context in forest.jobs():
             for _ in compact_into(tree, context, free_set.count_acquired, forest.job_end):
                 pass

@@ -1,8 +1,12 @@
 """What stands around changes of a database: the guard against half-done ones, and the scope of a `with` block.
 
-Invariant: after an exception that may have left memory and file apart, the handle is of no more use.
+Invariants:
+- after an exception that may have left memory and file apart, the handle is of no more use;
+- nor is it in a forked child, which shares the file and its lock with the parent.
 """
 
+import os
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,6 +15,9 @@ from lsmcli.engine.schema import ScopeState
 
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
+
+# The open handles of this process, to be cut off in a forked child.
+HANDLES_OPEN: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
 class Guard:
@@ -76,3 +83,11 @@ class BoundScope:
             self._end(self._database.scope_persist)
         elif self._database.unusable is None:
             self.discard()
+
+
+def _cut_off_in_child() -> None:
+    for database in list(HANDLES_OPEN):
+        database.after_fork()
+
+
+os.register_at_fork(after_in_child=_cut_off_in_child)

@@ -29,10 +29,12 @@ class ScanSteps(Iterator[Columns]):
         *,
         reverse: bool,
         entries_first: int,
+        restarts: bool = True,
     ) -> None:
+        """restarts: a reader that is overtaken begins again, in a newer state, while nothing was given out."""
         self._database = database
         self._arguments = (tree_id, start, end, reverse, entries_first)
-        self._yielded = False
+        self._yielded = not restarts
         self._begin()
 
     def _begin(self) -> None:

@@ -26,9 +26,9 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
-from lsmcli.engine import constants, lock_holder, storage_errors
+from lsmcli.engine import constants, file_name, lock_holder, storage_errors
 from lsmcli.engine.errors import ClosedError, FileError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
-from lsmcli.engine.file_lock import ERRNO_LOCK_BUSY, set_lock
+from lsmcli.engine.file_lock import ERRNO_LOCK_BUSY, others_pin, set_lock, set_pin
 from lsmcli.engine.lock_holder import Writer
 from lsmcli.engine.scratch_file import Scratch, ScratchFile
 from lsmcli.engine.storage_errors import FileMissingError
@@ -37,9 +37,6 @@ __all__ = ["FileMissingError", "FileStorage", "Storage", "Writer"]
 
 ZEROS: Final = bytes(constants.MIB)
 LOCK_POLL_S: Final = 0.02
-
-ERRNO_NOT_SUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
-ERRNO_LINK_NOT_SUPPORTED: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 
 
 class Storage(Protocol):
@@ -84,8 +81,17 @@ class Storage(Protocol):
     def scratch(self) -> Scratch:
         """A new scratch file, on the same disk. NoSpaceError, FileError."""
 
+    def set_pin(self, *, held: bool) -> bool:
+        """Asks the writer, whoever it is, to leave unused what is given back from now on; or stops asking.
+
+        Whether that is possible here: where it is not, a reader may be overtaken. Never waits.
+        """
+
+    def pinned(self) -> bool:
+        """Whether another handle, of any process, holds a pin."""
+
     def close(self) -> None:
-        """Give up the lock and the file; a second close does nothing."""
+        """Give up lock, pin and file; a second close does nothing."""
 
 
 class FileStorage:
@@ -113,10 +119,10 @@ class FileStorage:
 
         FileMissingError, FileError (not a regular file, no permission), ReadOnlyError (medium).
         """
-        path = _resolve(name)
+        path = file_name.resolve(name)
         flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
         try:
-            fd = _above_standard_streams(os.open(path, flags))
+            fd = file_name.above_standard_streams(os.open(path, flags))
         except OSError as error:
             raise storage_errors.open_error(error, name, path) from error
         try:
@@ -138,10 +144,10 @@ class FileStorage:
         process may open it at once, so lock it and read it like any other file.
         NoSpaceError, FileError, ReadOnlyError: there is no new file. OutcomeUnknownError: there is one.
         """
-        path = _resolve(name)
+        path = file_name.resolve(name)
         temporary = os.path.join(os.path.dirname(path), f".lsmcli-{os.urandom(8).hex()}.tmp")
         try:
-            fd = _create_exclusive(temporary)
+            fd = file_name.create_exclusive(temporary)
         except OSError as error:
             raise storage_errors.create_error(error, name) from error
         storage = cls(fd, name, path, writable=True)
@@ -149,7 +155,7 @@ class FileStorage:
         try:
             storage.write(0, head)
             os.fsync(storage._fd)
-            _publish(temporary, path)
+            file_name.publish(temporary, path)
             complete = True
         except OSError as error:
             raise storage_errors.create_error(error, name) from error
@@ -158,11 +164,11 @@ class FileStorage:
         except OutcomeUnknownError as error:
             raise FileError(f"{name} cannot be created: {storage._poison}; check the disk") from error
         finally:
-            _unlink_if_there(temporary)
+            file_name.unlink_if_there(temporary)
             if not complete:
                 storage.close()
         try:
-            _sync_directory(path)
+            file_name.sync_directory(path)
         except OSError as error:
             storage.close()
             raise OutcomeUnknownError(
@@ -241,7 +247,7 @@ class FileStorage:
         """Sync the file and its directory entry: what a dead process wrote counts only after this."""
         self.sync()
         try:
-            _sync_directory(self.path)
+            file_name.sync_directory(self.path)
         except OSError as error:
             self._fail(f"a sync of its directory failed ({error.strerror})", error)
 
@@ -265,7 +271,7 @@ class FileStorage:
             try:
                 os.posix_fallocate(self._fd, size_before, size - size_before)
             except OSError as error:
-                if error.errno not in ERRNO_NOT_SUPPORTED:
+                if error.errno not in storage_errors.ERRNO_NOT_SUPPORTED:
                     raise
                 self._write_zeros(size_before, size)
         except OSError as error:
@@ -363,6 +369,14 @@ class FileStorage:
             raise FileError(f"{self.name} cannot be locked: {error.strerror}; use a file system with locks") from error
         return True
 
+    def set_pin(self, *, held: bool) -> bool:
+        """As Storage.set_pin: a lock that the kernel drops when this process dies."""
+        return self._fd >= 0 and set_pin(self._fd, held=held)
+
+    def pinned(self) -> bool:
+        """As Storage.pinned; one system call."""
+        return others_pin(self._fd)
+
     def close(self) -> None:
         """As Storage.close; never raises. In a forked child the parent's lock stays."""
         if self._fd < 0:
@@ -406,27 +420,6 @@ class FileStorage:
         )
 
 
-def _resolve(name: str) -> str:
-    try:
-        path = os.path.realpath(name)
-        os.fsencode(path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{name!r} cannot name a file: {error}; choose another name") from error
-    if not name or "\0" in name:
-        raise FileError(f"{name!r} cannot name a file; choose another name")
-    return path
-
-
-def _above_standard_streams(fd: int) -> int:
-    """The same open file under a descriptor above 2; a lower `fd` is closed."""
-    if fd > 2:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(fd)
-
-
 def _pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
     """Store some of `data`, at least one byte, so that a loop over it comes to an end."""
     stored = os.pwrite(fd, data, offset)
@@ -440,47 +433,3 @@ def _sync_data(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves the data in the drive's cache
     else:
         os.fdatasync(fd)
-
-
-def _sync_directory(path: str) -> None:
-    """Make the directory entry of `path` durable."""
-    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in ERRNO_NOT_SUPPORTED:  # some file systems keep directories in step by themselves
-            raise
-    finally:
-        os.close(fd)
-
-
-def _create_exclusive(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    return _above_standard_streams(os.open(path, flags, 0o600))
-
-
-def _publish(temporary: str, path: str) -> None:
-    """Give a complete file its name; FileExistsError when that is taken.
-
-    Where there are no hard links an empty file takes the name first, and is replaced by a rename. A
-    crash in between leaves it: an empty file, which no one takes for a data file.
-    """
-    try:
-        os.link(temporary, path)
-        return
-    except OSError as error:
-        if error.errno not in ERRNO_LINK_NOT_SUPPORTED:
-            raise
-    os.close(_create_exclusive(path))
-    try:
-        os.rename(temporary, path)
-    except OSError:
-        _unlink_if_there(path)
-        raise
-
-
-def _unlink_if_there(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        return  # gone already, or the disk refuses: a stray temporary file does no harm

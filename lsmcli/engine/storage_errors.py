@@ -15,6 +15,7 @@ from typing import Final
 from lsmcli.engine.errors import FileError, NoSpaceError, ReadOnlyError
 
 ERRNO_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+ERRNO_NOT_SUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
 
 
 class FileMissingError(FileError):

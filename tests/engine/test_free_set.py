@@ -362,3 +362,18 @@ def pictured_runs(blocks: str) -> bytes:
     if blocks.endswith("."):
         runs.pop()
     return struct.pack(f"<{len(runs)}I", *runs)
+
+
+def test_free_blocks_can_be_put_into_quarantine_and_come_back() -> None:
+    free_set = FreeSet(5)
+    first = free_set.acquire_extent(2)
+    free_set.quarantine_free()
+    assert (free_set.count_free, free_set.count_acquired, free_set.count_released) == (0, 2, 3)
+    assert free_set.reserve(1) is None
+    assert free_set.trailing_free() == 0
+    free_set.grow(6)
+    assert free_set.acquire_extent(1) == 6
+    free_set.checkpoint_durable(graduate=False)
+    assert free_set.count_free == 0
+    free_set.checkpoint_durable(graduate=True)
+    assert (first, free_set.count_free) == (1, 3)

@@ -61,6 +61,12 @@ class MemoryStorage:
     def check_identity(self) -> None:
         pass
 
+    def set_pin(self, *, held: bool) -> bool:
+        return False
+
+    def pinned(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 

@@ -66,6 +66,7 @@ class SimulatedStorage:
         self.hook: Hook | None = None
         self.closed = False
         self.replaced = False  # True: check_identity finds another file at the path
+        self.pins: set[int] = set()  # ids of the handles that hold a pin; share it between the handles of one file
         self._poison = ""
 
     # What the engine calls.
@@ -132,7 +133,17 @@ class SimulatedStorage:
             self._poison = "the file was replaced"
             raise FileError(f"{self.name} was replaced, moved or removed while it was open: simulated")
 
+    def set_pin(self, *, held: bool) -> bool:
+        self.pins.discard(id(self))
+        if held:
+            self.pins.add(id(self))
+        return True
+
+    def pinned(self) -> bool:
+        return bool(self.pins - {id(self)})
+
     def close(self) -> None:
+        self.pins.discard(id(self))
         self.closed = True
 
     # What a test calls.
