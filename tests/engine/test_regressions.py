@@ -307,7 +307,7 @@ def test_a_part_that_the_disk_refuses_to_read_is_a_problem_and_ends_no_verificat
 
 def test_a_block_outside_of_the_file_is_a_problem_and_not_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "data.lsm"
-    path.write_bytes(file_new().image)
+    path.write_bytes(bytes(file_new().image))
     for address in (-(1 << 70), -1, 0, 1, 1 << 70):
         assert "there is no block" in inspect_block(str(path), address)["problem"]
 

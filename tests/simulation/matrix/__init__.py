@@ -1,0 +1,59 @@
+"""The fault matrix: 31 classes of faults, each one file, found by its name: class_NN_name.py.
+
+A class file opens with what it injects, what must hold and how many cases it runs, and has
+
+    CASES    how many cases `make test` runs at least
+    run      run(trial) -> None: one round of cases, drawn from the trial (tests/testing/trial.py)
+
+and where the defaults do not fit
+
+    SHARE    of the sampled cases of a round, the part that `make test` runs         (1.0)
+    SLICES   into how many tests `make test` cuts it, for its processes              (1)
+    ROUNDS   how many rounds there are, where `trial.round` goes through a list      (without end)
+
+To add a class is to add a file. `python -m tests.simulation.torture` runs them all for as long as it is told.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.testing.trial import Trial
+
+CLASSES_EXPECTED = range(1, 32)
+
+
+class FaultClass(NamedTuple):
+    """One row of the matrix."""
+
+    number: int
+    name: str
+    cases: int
+    run: Callable[[Trial], None]
+    share: float
+    slices: int
+    rounds: int | None
+
+
+def load_classes() -> dict[int, FaultClass]:
+    """All classes by number; imports every class file."""
+    classes: dict[int, FaultClass] = {}
+    for module_info in pkgutil.iter_modules(__path__):
+        word, _, rest = module_info.name.partition("_")
+        if word != "class":
+            continue
+        digits, _, name = rest.partition("_")
+        module = importlib.import_module(f"{__name__}.{module_info.name}")
+        number = int(digits)
+        assert number not in classes, f"two files for class {number}"
+        classes[number] = FaultClass(
+            number,
+            name.replace("_", " "),
+            module.CASES,
+            module.run,
+            getattr(module, "SHARE", 1.0),
+            getattr(module, "SLICES", 1),
+            getattr(module, "ROUNDS", None),
+        )
+    return dict(sorted(classes.items()))
