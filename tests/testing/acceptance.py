@@ -47,11 +47,11 @@ def states_allowed(history: list[State], op: int, op_min: int, op_max: int) -> l
 
 
 def matching(database: Database, history: list[State], op_min: int, op_max: int) -> tuple[int, State]:
-    """Which of the allowed states a writer holds; AssertionError when none."""
+    """Which of the allowed states a writer holds, the earlier one of two; AssertionError when none."""
     found = contents(database)
     status = database.scope_status()
     allowed = states_allowed(history, database.forest.op, op_min, op_max)
-    for op, state in allowed:
+    for op, state in reversed(allowed):
         scope = None if state.before is None else state.durable
         if found == state.trees and scope == (None if status is None else status.durable):
             return op, state
@@ -90,14 +90,15 @@ def accept(
         _recovered_again(disk, profile, state)
         return op
     if rng.random() < SOMETIMES:
-        _go_on(Run(disk, profile, _model(state, writer.forest.op), writer), rng, lost_allowed=lost_allowed)
+        _go_on(Run(disk, profile, model_at(state, writer.forest.op), writer), rng, lost_allowed=lost_allowed)
     elif rng.random() < SOMETIMES:
         writer.close()
         assert_verified(disk, lost_allowed=lost_allowed)
     return op
 
 
-def _model(state: State, op: int) -> Model:
+def model_at(state: State, op: int) -> Model:
+    """A model that goes on from a state."""
     model = Model()
     model.resume(state, op)
     return model

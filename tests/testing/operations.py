@@ -10,7 +10,7 @@ or never leave a scope, and reach states that an even mixture does not.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from lsmcli.engine import superblock
@@ -60,7 +60,7 @@ class Profile(NamedTuple):
     growth_factor: int
     memory_size: int
     cache_size: int
-    weights: dict[str, int]
+    weights: Mapping[str, float]
     keys: list[bytes]  # sorted
     keys_hot: list[bytes]
     hot_share: float

@@ -88,6 +88,18 @@ class Trace(NamedTuple):
     profile: Profile
     run: Run
 
+    @property
+    def op_start(self) -> int:
+        """The last op before the run, which is surely stored."""
+        return self.changes[0].op_synced
+
+    def change(self, number: int) -> Change:
+        """The storage call of this number; behind the last one, what had been promised in the end."""
+        if number < len(self.changes):
+            return self.changes[number]
+        run = self.run
+        return Change("end", 0, b"", run.op_synced, run.op_done, run.model.op)
+
     def moments(self, first: int = 0) -> Iterator[Moment]:
         """Every crash point from number `first` on; the last one is behind the last call."""
         disk = SimulatedStorage(self.start.image)
@@ -97,9 +109,7 @@ class Trace(NamedTuple):
             if index >= first:
                 yield Moment(index, disk.reopen(), change)
             play(disk, change)
-        run = self.run
-        end = Change("end", 0, b"", run.op_synced, run.op_done, run.model.op)
-        yield Moment(len(self.changes), disk, end)
+        yield Moment(len(self.changes), disk, self.change(len(self.changes)))
 
 
 def play(disk: SimulatedStorage, change: Change) -> None:

@@ -63,6 +63,22 @@ def start_new() -> Start:
 
 
 @functools.cache
+def start_small() -> Start:
+    """Some entries in a table and some in the log."""
+    profile = small_profile(random.Random(1), memory_size=2048)
+    model = Model()
+    run = Run(new_storage(profile), profile, model)
+    run.do(Operation("batch", (MAIN, [(b"key %02d" % number, b"first" * 5) for number in range(14)])))
+    for number in range(8):
+        run.do(Operation("put", (MAIN, [(b"key %02d" % number, b"second" * 5)])))
+    run.do(Operation("checkpoint"))
+    for number in range(0, 8, 3):
+        run.do(Operation("put", (MAIN, [(b"key %02d" % number, b"third")])))
+    run.close()
+    return Start(run.storage.image, model.state, run.database.forest.op)
+
+
+@functools.cache
 def start_wrapping() -> Start:
     """The log is about to wrap: a few hundred bytes are left of its ring."""
     profile = small_profile(random.Random(1), memory_size=2048)

@@ -1,7 +1,8 @@
 """Class 1: the process ends at a storage call, as kill -9 ends it. What it wrote is in the page cache.
 
-Injects: before every storage call of a run the end of the process; then the file is opened again, and in some cases the
-power fails behind that. And for real: a forked child that kills itself at a call of its choice, on a file of the disk.
+Injects: before every storage call of a run the end of the process; then the file is opened again, and in some cases
+the power fails behind that. And for real: a forked child that kills itself at a call of its choice, on a file of the
+disk.
 
 Must hold: every acknowledged op is there in any durability mode (O1 with k >= acknowledged), O2 to O4; when the power
 fails behind a recovery, what the recovery promised is there: it has synced what it read.

@@ -1,12 +1,12 @@
 """Class 2: the power fails, and of what was written since the last sync any part is on disk.
 
 Injects: before each write, sync, allocation and truncation of a run (the log wraps, checkpoints, several levels,
-scopes, large values), the disk with none of the unsynced sectors; all of them; each prefix, so that the newest write is
-torn at each of its sectors; each sector of the newest write alone; all but each one; random ones.
+scopes, large values), the disk with none of the unsynced sectors; all of them; each prefix, so that the newest write
+is torn at each of its sectors; each sector of the newest write alone; all but each one; random ones.
 
 Must hold: O1 to O4 (tests/testing/acceptance.py): with sync="commit" every acknowledged op is there, with "normal"
-every one that a sync or checkpoint covered; no op without those before it, no batch or scope in part. Of the run itself
-O8: nothing is written before what it refers to is synced, nor over what a durable superblock needs.
+every one that a sync or checkpoint covered; no op without those before it, no batch or scope in part. Of the run
+itself O8: nothing is written before what it refers to is synced, nor over what a durable superblock needs.
 
 Cases: all crash points with none and all; of the other masks the share.
 """

@@ -1,10 +1,11 @@
 """Class 4: the power fails again while a crash is recovered from, and again, three deep.
 
-Injects: a crash of a run by power (as class 2); then before each storage call that its recovery, a first op, a scope's
-end, a checkpoint and a close make, another crash, with none, all or some of what was not synced; then once more.
+Injects: a crash of a run by power (as class 2); then before each storage call that its recovery, a first op, a
+scope's end, a checkpoint and a close make, another crash, with none, all or some of what was not synced; then once
+more.
 
-Must hold: O1 of the first crash at every depth: what one recovery has found and acknowledged is never taken back by the
-next one. O3: recovering is restartable.
+Must hold: O1 of the first crash at every depth: what one recovery has found and acknowledged is never taken back by
+the next one. O3: recovering is restartable.
 
 Cases: every crash point of the recoveries of some crashes of the run, to depth 3.
 """

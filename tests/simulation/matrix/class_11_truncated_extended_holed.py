@@ -1,7 +1,7 @@
 """Class 11: a file that was cut, that has bytes behind its end, or that has holes.
 
-Injects: a file of all zones, closed cleanly, cut at every sector boundary and at odd sizes; the same with bytes behind
-its end; with one run of sectors replaced by zeros, as a sparse copy leaves them.
+Injects: a file of all zones, closed cleanly, cut at every sector boundary and at odd sizes; the same with bytes
+behind its end; with one run of sectors replaced by zeros, as a sparse copy leaves them.
 
 Must hold: what was cut is refused with a DamageError or FormatError, by readers and writers, before anything is
 written; bytes behind the end are never used; a hole is answered right, or with a DamageError. (A hole over the whole
