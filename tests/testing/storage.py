@@ -12,6 +12,7 @@ What it may do, and nothing else:
     NO_SPACE         the write or allocation is refused, nothing of it is stored
     SYNC_KEEPS       the sync fails; what was unsynced can be read, but never reaches the disk
     SYNC_REVERTS     the sync fails; what was unsynced is gone at once
+    SYNC_LATE        the sync reports success, but stores nothing; the next one fails, as SYNC_KEEPS does
     rot              corrupt(): bytes change on the disk and in what is read
 
 After a failed write or sync it refuses to write, as the real one does. Faults are addressed by
@@ -40,6 +41,7 @@ class Fault(Enum):
     NO_SPACE = auto()
     SYNC_KEEPS = auto()
     SYNC_REVERTS = auto()
+    SYNC_LATE = auto()
 
 
 class Crash(Exception):  # noqa: N818  # not an error: the end of a simulated process
@@ -65,6 +67,7 @@ class SimulatedStorage:
         self.unsynced: list[Unit] = []  # in the order of writing, whole writes
         self.operations = 0
         self.sync_count = 0
+        self.sync_fails_next = False
         self.faults: dict[int, Fault] = {}
         self.hook: Hook | None = None
         self.closed = False
@@ -97,6 +100,11 @@ class SimulatedStorage:
     def sync(self) -> None:
         fault = self._begin("sync", 0, 0)
         self._require_writable()
+        if fault is Fault.SYNC_LATE:
+            self.sync_fails_next = True
+            return
+        if self.sync_fails_next:
+            fault = Fault.SYNC_KEEPS
         if fault is Fault.SYNC_REVERTS:
             self.image = Pages(self.image_synced)
         if fault in (Fault.SYNC_KEEPS, Fault.SYNC_REVERTS):

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lsmcli.engine.constants import MIB
+from lsmcli.engine.constants import KIB, MIB
 from tests.testing.model import MAIN, Model, State
 from tests.testing.operations import (
     VALUE_INLINE_MAX,
@@ -129,6 +129,27 @@ def drawn(run: Run, rng: random.Random, count: int) -> Iterator[Operation]:
     draw = Draw(rng, run.profile, run.model)
     for _ in range(count):
         yield draw.operation()
+
+
+def log_moving_trace(rng: random.Random) -> Trace:
+    """A recorded run in which an op that is too large for the ring moves the log, in the middle of a scope: within the
+    head of the file, or into the grid and back at the end."""
+    durable, count = rng.random() < 0.5, rng.choice((50, 50, 250))
+    profile = small_profile(rng, memory_size=64 * KIB, large_share=0.0)
+    run = run_from(start_new(), profile)
+    put = [Operation("put", (MAIN, [(b"key %d" % number, b"small")])) for number in range(12)]
+    big = [(b"big %d" % number, bytes(VALUE_INLINE_MAX - 40)) for number in range(count)]
+    operations = [
+        *put,
+        Operation("begin_durable" if durable else "begin_bound"),
+        Operation("put", (MAIN, [(b"key 3", b"in the scope")])),
+        Operation("batch", (MAIN, big)),
+        *put[::2],
+        Operation(rng.choice(("persist", "discard"))),
+        Operation("put", (MAIN, [(b"key 1", b"last")])),
+        Operation("reopen"),
+    ]
+    return record(run, iter(operations))
 
 
 def crash_trace(rng: random.Random, count: int, **fixed: Any) -> Trace:

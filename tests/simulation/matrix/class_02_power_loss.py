@@ -18,7 +18,7 @@ from tests.testing.acceptance import accept
 from tests.testing.order import assert_order
 from tests.testing.trace import Moment, Trace
 from tests.testing.trial import Trial
-from tests.testing.workloads import crash_trace
+from tests.testing.workloads import crash_trace, log_moving_trace
 
 CASES: Final = 20_000
 SHARE: Final = 0.3
@@ -26,11 +26,16 @@ SLICES: Final = 6
 
 STEPS: Final = 120
 MASKS_RANDOM: Final = 6
+LOG_MOVES_SHARE: Final = 0.15  # of the rounds
 
 
 def run(trial: Trial) -> None:
     """One run, crashed at every call."""
-    trace = crash_trace(trial.rng(), STEPS)
+    rng = trial.rng()
+    moves = rng.random() < LOG_MOVES_SHARE
+    trace = log_moving_trace(rng) if moves else crash_trace(rng, STEPS)
+    if moves:
+        trial.mark("the log moves in a scope")
     if trial.begin("the order of its writes"):
         assert_order(trace, trial)
     count_before = 0

@@ -56,8 +56,8 @@ def _recover(
     writer = open_database_on(recording, profile)
     op, state = matching(writer, history, op_min, op_max)
     op_opened = writer.forest.op  # one more than op where a bound scope was discarded
-    run = _go_on(recording, profile, state, writer)
-    states = history[:op] + run.model.history[op:]
+    run = _go_on(recording, profile, state, writer, op)
+    states = history[: op + 1] + run.model.history[op + 1 :]
     rng = trial.rng(f"depth {depth} {trial.case}")
     deeper = rng.randrange(len(recording.changes) + 1)
     for moment in Trace(start, recording.changes, profile, run).moments():
@@ -71,11 +71,12 @@ def _recover(
             _recover(trial, moment.disk.crash(keep), profile, states, low, high, depth + 1)
 
 
-def _go_on(storage: RecordingStorage, profile: Profile, state: State, writer: Database) -> Run:
+def _go_on(storage: RecordingStorage, profile: Profile, state: State, writer: Database, op: int) -> Run:
     """A put, the end of the scope, a checkpoint, a close."""
     model = Model()
     model.resume(state, writer.forest.op)
     run = Run(storage, profile, model, writer)
+    run.op_synced = op  # not the record that discards a bound scope
     storage.run = run
     name = MAIN if MAIN in model.trees else next(iter(model.trees))
     run.do(Operation("put", (name, [(b"key 00", b"behind the crash")])))
