@@ -5,16 +5,22 @@ the class's cases. The seeds derive from the commit, or from --seed where that i
 `python -m tests.simulation.torture` runs more of the same.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import SEED_DEFAULT
 from tests.simulation import seeds
-from tests.simulation.matrix import CLASSES_EXPECTED, load_classes
+from tests.simulation.matrix import CLASSES_EXPECTED, load_classes, table
 from tests.simulation.torture import replay
 from tests.testing.trial import Trial, run_trial
 
 CASES_MIN = 100_000  # in all classes together
 ROUNDS_MAX = 10_000  # of one slice: a class whose rounds have no cases is broken
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "internals" / "testing.md"
+TABLE = re.compile(r"(?P<mark><!-- matrix -->\n).*?(?=<!-- end -->)", re.S)
 
 CLASSES = load_classes()
 SLICES = [(number, slice_) for number, each in CLASSES.items() for slice_ in range(each.slices)]
@@ -48,6 +54,15 @@ def test_what_was_found_once(text: tuple[int, int, int]) -> None:
     result = replay(CLASSES, ":".join(map(str, text)))
     assert result.violation is None, result.violation.details
     assert result.cases == 1 or text[2] < 0
+
+
+def test_the_page_shows_the_matrix(rewrite: bool) -> None:
+    page = PAGE.read_text("utf-8")
+    expected = TABLE.sub(lambda found: found["mark"] + table(CLASSES), page)
+    if rewrite:
+        PAGE.write_text(expected, "utf-8")
+    else:
+        assert page == expected, "run: pytest --rewrite tests/simulation/test_matrix.py -k page"
 
 
 @pytest.mark.skipif(len(CLASSES) < len(CLASSES_EXPECTED), reason="other classes are on their way")

@@ -29,11 +29,26 @@ class FaultClass(NamedTuple):
 
     number: int
     name: str
+    title: str  # what it is about: the first sentence of its file
     cases: int
     run: Callable[[Trial], None]
     share: float
     slices: int
     rounds: int | None
+
+
+def _title(doc: str) -> str:
+    """("Class 9: the disk lies. It …") = "the disk lies"."""
+    paragraph = " ".join(doc.split("\n\n", 1)[0].split())
+    return paragraph.partition(": ")[2].partition(". ")[0].rstrip(".")
+
+
+def table(classes: dict[int, FaultClass]) -> str:
+    """The matrix as a table of docs/internals/testing.md."""
+    lines = ["| class | fault | cases in `make test` |", "| ---: | --- | ---: |"]
+    lines += [f"| {each.number} | {each.title} | {each.cases:,} |" for each in classes.values()]
+    lines.append(f"| | **all** | **{sum(each.cases for each in classes.values()):,}** |")
+    return "\n".join(lines) + "\n"
 
 
 def load_classes() -> dict[int, FaultClass]:
@@ -50,6 +65,7 @@ def load_classes() -> dict[int, FaultClass]:
         classes[number] = FaultClass(
             number,
             name.replace("_", " "),
+            _title(module.__doc__ or ""),
             module.CASES,
             module.run,
             getattr(module, "SHARE", 1.0),
