@@ -49,7 +49,7 @@ def small_profile(rng: random.Random, **fixed: Any) -> Profile:
         hot_share=rng.choice((0.0, 0.2)),
         window=len(keys),
         value_size_max=rng.choice((10, 60, 400)),
-        large_share=rng.choice((0.0, 0.0, 0.04)),
+        large_share=rng.choice((0.0, 0.0, 0.03, 0.15)),
         sync=rng.choice(("normal", "normal", "commit")),
     )
     return profile._replace(**fixed)

@@ -16,6 +16,7 @@ from typing import Final
 
 from tests.testing.acceptance import accept
 from tests.testing.order import assert_order
+from tests.testing.situations import mark_situations
 from tests.testing.trace import Moment, Trace
 from tests.testing.trial import Trial
 from tests.testing.workloads import crash_trace, log_moving_trace
@@ -32,10 +33,8 @@ LOG_MOVES_SHARE: Final = 0.15  # of the rounds
 def run(trial: Trial) -> None:
     """One run, crashed at every call."""
     rng = trial.rng()
-    moves = rng.random() < LOG_MOVES_SHARE
-    trace = log_moving_trace(rng) if moves else crash_trace(rng, STEPS)
-    if moves:
-        trial.mark("the log moves in a scope")
+    trace = log_moving_trace(rng) if rng.random() < LOG_MOVES_SHARE else crash_trace(rng, STEPS)
+    mark_situations(trial, trace)
     if trial.begin("the order of its writes"):
         assert_order(trace, trial)
     count_before = 0

@@ -16,6 +16,7 @@ import itertools
 from typing import Final
 
 from tests.testing.acceptance import accept
+from tests.testing.situations import mark_situations
 from tests.testing.stories import draw_word, tell
 from tests.testing.trace import Moment, Trace
 from tests.testing.trial import Trial
@@ -35,6 +36,7 @@ def run(trial: Trial) -> None:
     """One run with scopes, crashed at every call; then stories."""
     rng = trial.rng()
     trace = crash_trace(rng, STEPS, weights=WEIGHTS_SCOPES, memory_size=2048)
+    mark_situations(trial, trace)
     for moment in trace.moments():
         _crash(trial, trace, moment)
     begin = rng.choice(BEGINNINGS)
