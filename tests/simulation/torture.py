@@ -4,7 +4,8 @@
     python -m tests.simulation.torture --replay CLASS:SEED:CASE
 
 Prints a table: class, rounds, cases, violations, CPU seconds; the rare situations that were met, each with how often;
-and for each violation one line that replays it. Exits with 1 when there was a violation, or a class had no case.
+and for each violation one line that replays it. Exits with 1 when there was a violation, a class had no case, or a
+long run has not met a situation that a class names.
 
 Invariants:
 - every class gets the same share of the time: the next round is of the class that has had least;
@@ -26,6 +27,7 @@ from tests.simulation.matrix import FaultClass, load_classes
 from tests.testing.trial import Result, Trial, Violation, run_trial
 
 _VIOLATIONS_SHOWN_MAX = 20
+_MINUTES_FOR_SITUATIONS = 20  # a shorter run may miss one by chance
 
 Task = tuple[int, int, float]  # class, seed, deadline
 
@@ -103,6 +105,15 @@ class Tally:
         self.marks.update({(result.number, mark): count for mark, count in result.marks.items()})
         if result.violation is not None:
             self.violations.append(result.violation)
+
+    def never_met(self) -> list[tuple[int, str]]:
+        """Class and name of each situation that should have been met, and was not."""
+        return [
+            (number, situation)
+            for number, fault_class in self.classes.items()
+            for situation in fault_class.situations
+            if not self.marks[number, situation]
+        ]
 
     def table(self) -> list[str]:
         """The lines to print."""
@@ -193,7 +204,10 @@ def main(arguments: Sequence[str]) -> int:
         _print(f"{number:5}  {mark:60} {count:11,}")
     for violation in tally.violations[:_VIOLATIONS_SHOWN_MAX]:
         _print_violation(violation, options.seed)
-    return int(bool(tally.violations) or any(tally.cases[number] == 0 for number in classes))
+    never_met = tally.never_met() if options.minutes >= _MINUTES_FOR_SITUATIONS else []
+    for number, mark in never_met:
+        _print(f"{number:5}  {mark:60} NEVER MET")
+    return int(bool(tally.violations or never_met) or any(tally.cases[number] == 0 for number in classes))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,22 @@ from tests.testing.operations import BLOCK_SIZE
 from tests.testing.trace import Change, Trace
 from tests.testing.trial import Trial
 
+SITUATIONS = (
+    "a block is used again",
+    "a checkpoint behind a wrap of the log",
+    "a checkpoint of a scope that has outgrown memory, BOUND",
+    "a checkpoint of a scope that has outgrown memory, DURABLE",
+    "a checkpoint that frees nothing of the log",
+    "a checkpoint while a scope is in memory",
+    "a checkpoint with live records behind it",
+    "a manifest log of several blocks",
+    "blocks of the manifest log are dropped",
+    "the file grows",
+    "the file is cut",
+    "the grid has shrunk",
+    "the log has moved",
+    "the log wraps",
+)
 _RING = range(constants.WAL_OFFSET_INITIAL, constants.WAL_OFFSET_SECOND + constants.WAL_SIZE_SECOND)
 
 

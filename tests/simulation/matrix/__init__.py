@@ -7,9 +7,10 @@ A class file opens with what it injects, what must hold and how many cases it ru
 
 and where the defaults do not fit
 
-    SHARE    of the sampled cases of a round, the part that `make test` runs         (1.0)
-    SLICES   into how many tests `make test` cuts it, for its processes              (1)
-    ROUNDS   how many rounds there are, where `trial.round` goes through a list      (without end)
+    SHARE        of the sampled cases of a round, the part that `make test` runs         (1.0)
+    SLICES       into how many tests `make test` cuts it, for its processes              (1)
+    SITUATIONS   marks that a long run must have met: a missing one is a hole in the harness  (none)
+    ROUNDS       how many rounds there are, where `trial.round` goes through a list      (without end)
 
 To add a class is to add a file. `python -m tests.simulation.torture` runs them all for as long as it is told.
 """
@@ -35,6 +36,7 @@ class FaultClass(NamedTuple):
     share: float
     slices: int
     rounds: int | None
+    situations: tuple[str, ...]
 
 
 def _title(doc: str) -> str:
@@ -71,5 +73,6 @@ def load_classes() -> dict[int, FaultClass]:
             getattr(module, "SHARE", 1.0),
             getattr(module, "SLICES", 1),
             getattr(module, "ROUNDS", None),
+            getattr(module, "SITUATIONS", ()),
         )
     return dict(sorted(classes.items()))

@@ -14,9 +14,9 @@ Cases: all crash points with none and all; of the other masks the share.
 from collections.abc import Iterator
 from typing import Final
 
+from tests.testing import situations
 from tests.testing.acceptance import accept
 from tests.testing.order import assert_order
-from tests.testing.situations import mark_situations
 from tests.testing.trace import Moment, Trace
 from tests.testing.trial import Trial
 from tests.testing.workloads import crash_trace, log_moving_trace
@@ -24,6 +24,7 @@ from tests.testing.workloads import crash_trace, log_moving_trace
 CASES: Final = 20_000
 SHARE: Final = 0.3
 SLICES: Final = 6
+SITUATIONS: Final = situations.SITUATIONS
 
 STEPS: Final = 120
 MASKS_RANDOM: Final = 6
@@ -34,7 +35,7 @@ def run(trial: Trial) -> None:
     """One run, crashed at every call."""
     rng = trial.rng()
     trace = log_moving_trace(rng) if rng.random() < LOG_MOVES_SHARE else crash_trace(rng, STEPS)
-    mark_situations(trial, trace)
+    situations.mark_situations(trial, trace)
     if trial.begin("the order of its writes"):
         assert_order(trace, trial)
     count_before = 0
