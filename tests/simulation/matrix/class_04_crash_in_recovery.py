@@ -72,14 +72,16 @@ def _recover(
 
 
 def _go_on(storage: RecordingStorage, profile: Profile, state: State, writer: Database, op: int) -> Run:
-    """A put, the end of the scope, a checkpoint, a close."""
+    """Some puts, the end of the scope, a checkpoint, a close."""
     model = Model()
     model.resume(state, writer.forest.op)
     run = Run(storage, profile, model, writer)
     run.op_synced = op  # not the record that discards a bound scope
     storage.run = run
     name = MAIN if MAIN in model.trees else next(iter(model.trees))
-    run.do(Operation("put", (name, [(b"key 00", b"behind the crash")])))
+    for key in (b"key 00", b"key 01", b"key 02"):
+        # The same at each depth, so that what one crash has torn off would fit behind what the next recovery writes.
+        run.do(Operation("put", (name, [(key, b"behind the crash")])))
     if model.state.before is not None:
         run.do(Operation(random.Random(model.op).choice(("persist", "discard"))))
     run.do(Operation("checkpoint"))
