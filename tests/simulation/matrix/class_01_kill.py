@@ -24,7 +24,7 @@ from tests.testing.trial import Trial
 from tests.testing.workloads import crash_trace
 
 CASES: Final = 6_000
-SLICES: Final = 2
+SLICES: Final = 4
 
 STEPS: Final = 120
 FORKS: Final = 12
