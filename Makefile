@@ -75,6 +75,12 @@ prove: $(STAMP) ## the long proofs: a million entries against a model, twice, an
 	@$(BIN)/python -m tests.simulation.million
 	@LSMCLI_KILLS=200 LSMCLI_IMPORT_KILLS=50 $(BIN)/python -m pytest tests/simulation/test_kill.py tests/simulation/test_import_kill.py
 
+MINUTES ?= 60
+
+.PHONY: torture
+torture: $(STAMP) ## the fault matrix, for as long as MINUTES=60 says, on JOBS=2 cores, with a table at the end
+	@$(BIN)/python -m tests.simulation.torture --minutes $(MINUTES) --jobs $(JOBS)
+
 .PHONY: lint
 lint: $(STAMP) ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check --quiet

@@ -68,6 +68,8 @@ TREE_NAME_SIZE_MAX: Final = 255
 
 SNAPSHOT_LATEST: Final = 0xFFFF_FFFF_FFFF_FFFF  # snapshot_max of a table that is not deleted
 
+TIME_MAX_S: Final = 253_402_300_800  # the year 10000: past it there is no date to print
+
 # A reader that keeps meeting reused blocks starts again from the new superblock this often: on a busy machine it can be
 # overtaken many times in a row by a writer with small memory tables, and to give up would be an error for no reason.
 READER_RETRIES_MAX: Final = 64
@@ -78,6 +80,11 @@ def superblock_copy_offset(copy: int) -> int:
     if copy < SUPERBLOCK_GROUP_COPIES:
         return copy * SUPERBLOCK_COPY_SIZE
     return SUPERBLOCK_GROUP_B_OFFSET + (copy - SUPERBLOCK_GROUP_COPIES) * SUPERBLOCK_COPY_SIZE
+
+
+def time_stored(clock_s: float) -> int:
+    """What a field takes of a clock, in whole seconds since 1970: a clock may be set to anything. (-5.0) = 0."""
+    return min(max(int(clock_s), 0), TIME_MAX_S - 1)
 
 
 def key_size_max_for(block_size: int) -> int:

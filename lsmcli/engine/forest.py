@@ -36,6 +36,7 @@ from lsmcli.engine.constants import (
     TREE_NAME_MAIN,
     WAL_OFFSET_INITIAL,
     WAL_SIZE_INITIAL,
+    time_stored,
 )
 from lsmcli.engine.data_file import CheckpointFields, DataFile
 from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, ScopeError
@@ -361,7 +362,7 @@ class Forest:
         """Begins a scope. ScopeError when one is open."""
         if self.scope is not None:
             raise ScopeError("a scope is open already; persist or discard it first")
-        began_s = int(self._clock_s())
+        began_s = time_stored(self._clock_s())
         body = WAL_SCOPE_BEGIN.pack(WalScopeBegin(state, 0, 0, self._pid, began_s))
         self._append(WalRecordKind.SCOPE_BEGIN, body)
         self.scope_opened(state, self.op, began_s, self.file.wal.tail)

@@ -9,12 +9,10 @@ The lock sector: LockHolder, command line in UTF-8, zeros.
 """
 
 import time
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from lsmcli.engine import constants, schema
 from lsmcli.engine.errors import LockedError
-
-TIME_MAX_S: Final = 253_402_300_800  # the year 10000: past it there is no date to print
 
 
 class Writer(NamedTuple):
@@ -41,7 +39,7 @@ def decode(sector: bytes) -> Writer | None:
     if len(sector) < schema.LOCK_HOLDER.size:
         return None
     record = schema.LOCK_HOLDER.unpack(sector)
-    if record.pid == 0 or record.command_size > schema.LOCK_COMMAND_SIZE_MAX or record.since_s >= TIME_MAX_S:
+    if record.pid == 0 or record.command_size > schema.LOCK_COMMAND_SIZE_MAX or record.since_s >= constants.TIME_MAX_S:
         return None
     command = sector[schema.LOCK_HOLDER.size :][: record.command_size]
     return Writer(record.pid, record.since_s, _printable(command.decode(errors="ignore")))

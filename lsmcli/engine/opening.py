@@ -17,6 +17,7 @@ from lsmcli.engine.constants import (
     GROWTH_FACTOR_DEFAULT,
     MEMORY_SIZE_DEFAULT,
     MEMORY_SIZE_MIN,
+    time_stored,
 )
 from lsmcli.engine.database import Database, SyncMode
 from lsmcli.engine.errors import FileError, LimitError
@@ -65,7 +66,7 @@ def open_database(
     try:
         if flag != "r":
             superblock_zone.read(storage, name)  # what is no data file is refused before the lock leaves a note in it
-            storage.lock(wait_s, lambda: Writer(os.getpid(), int(time.time()), command or "python"))
+            storage.lock(wait_s, lambda: Writer(os.getpid(), time_stored(time.time()), command or "python"))
             storage.sync_with_directory()
         return Database(
             storage,
@@ -83,7 +84,7 @@ def open_database(
 def _head_new(block_size: int | None, growth_factor: int | None) -> bytes:
     _, head = superblock_zone.format_file(
         uuid=os.urandom(UUID_SIZE),
-        created_s=int(time.time()),
+        created_s=time_stored(time.time()),
         block_size=BLOCK_SIZE_DEFAULT if block_size is None else block_size,
         growth_factor=GROWTH_FACTOR_DEFAULT if growth_factor is None else growth_factor,
     )
@@ -97,7 +98,7 @@ def _storage_for(name: str, flag: Flag, head: bytes) -> FileStorage:
         old = FileStorage.open(name, writable=True)
         try:
             superblock_zone.read(old, name)
-            old.lock(0.0, lambda: Writer(os.getpid(), int(time.time()), "python"))
+            old.lock(0.0, lambda: Writer(os.getpid(), time_stored(time.time()), "python"))
             old.unlink()
         finally:
             old.close()

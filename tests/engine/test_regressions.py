@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+import lsmcli
 from lsmcli.engine import constants, superblock, table_memory
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.database import Database
@@ -307,7 +308,7 @@ def test_a_part_that_the_disk_refuses_to_read_is_a_problem_and_ends_no_verificat
 
 def test_a_block_outside_of_the_file_is_a_problem_and_not_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "data.lsm"
-    path.write_bytes(file_new().image)
+    path.write_bytes(bytes(file_new().image))
     for address in (-(1 << 70), -1, 0, 1, 1 << 70):
         assert "there is no block" in inspect_block(str(path), address)["problem"]
 
@@ -389,3 +390,17 @@ def test_a_ring_in_free_blocks_is_damage() -> None:
     storage.image.extend(bytes(8 * BLOCK_SIZE))
     with pytest.raises(DamageError, match="ring lies in free blocks"):
         opened(storage)
+
+
+@pytest.mark.parametrize("clock_s", [-86_400.5, 0.0, 1e19])
+def test_a_clock_that_is_far_off_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock_s: float) -> None:
+    """A time before 1970, or past every field, was an error of the encoder: a traceback at `scope begin`."""
+    monkeypatch.setattr("time.time", lambda: clock_s)
+    path = tmp_path / "clock.lsm"
+    with lsmcli.open(path) as database:
+        database.scope_begin()
+        database[b"key"] = b"value"
+    with lsmcli.open(path) as database:
+        status = database.scope_status()
+        assert status is not None and status.began_s >= 0
+        assert database[b"key"] == b"value"

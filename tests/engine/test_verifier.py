@@ -30,7 +30,7 @@ def whole_file() -> SimulatedStorage:
 
 def address_of(storage: SimulatedStorage, kind: BlockKind) -> int:
     for offset in range(constants.GRID_OFFSET, storage.size(), BLOCK_SIZE):
-        if BLOCK_HEADER.unpack(storage.image, offset).kind == kind:
+        if BLOCK_HEADER.unpack(storage.image[offset : offset + BLOCK_HEADER.size]).kind == kind:
             return (offset - constants.GRID_OFFSET) // BLOCK_SIZE + 1
     raise AssertionError(f"no block of kind {kind}")
 
@@ -83,7 +83,7 @@ def test_a_damaged_superblock_copy_is_a_problem_that_repairs_itself() -> None:
 
 def test_a_damaged_log_is_a_problem() -> None:
     storage = whole_file()
-    found = storage.image.rindex(b"in the log", 0, constants.GRID_OFFSET)
+    found = bytes(storage.image).rindex(b"in the log", 0, constants.GRID_OFFSET)
     storage.flip(8 * found)
     assert "wal" in {problem.zone for problem in verify(storage).problems}
 

@@ -196,7 +196,7 @@ def test_a_file_of_another_uuid_is_not_read() -> None:
 def test_a_value_that_looks_like_a_record_is_not_evidence() -> None:
     fake = forged(op=50, op_synced=49)
     log = Log(1024).put(fake).checkpoint().put(b"two")
-    assert fake in log.storage.image
+    assert fake in bytes(log.storage.image)
     reread = log.reread()
     assert reread.bodies == [b"two"]
     assert not reread.dropped

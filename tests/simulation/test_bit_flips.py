@@ -191,7 +191,7 @@ def test_the_command_line_tells_of_damage_in_one_line(
         storage.flip(bit)
         if assert_right_or_damage(sample, storage):
             path = tmp_path / "flipped.lsm"
-            path.write_bytes(storage.image)
+            path.write_bytes(bytes(storage.image))
             lsm = Lsm(path, monkeypatch)
             results = [lsm("scan"), lsm("scan", "--tree", "apple"), lsm("scan", "--tree", "berry")]
             assert 4 in {result.code for result in results}

@@ -21,7 +21,7 @@ from lsmcli.engine.storage import FileStorage
 from lsmcli.engine.verifier import verify
 from tests.testing.model import MAIN, Model, State
 
-KILLS = int(os.environ.get("LSMCLI_KILLS", "40"))
+KILLS = int(os.environ.get("LSMCLI_KILLS", "10"))
 SETTINGS: dict[str, Any] = {"memory_size": 32 * 1024, "cache_size": 64 * 1024}
 STEPS_MAX = 100_000
 

@@ -20,6 +20,7 @@ from lsmcli.engine.database import Database
 from lsmcli.engine.errors import SnapshotTooOldError, TreeError
 from tests.testing.model import Model, State, entries_between
 from tests.testing.operations import Draw, Profile, Run, draw_profile, new_storage, open_database_on
+from tests.testing.pages import Pages
 from tests.testing.storage import SimulatedStorage
 
 
@@ -35,7 +36,7 @@ class Change(NamedTuple):
 class RecordingDisk(SimulatedStorage):
     """The writer's disk: keeps every change in order."""
 
-    def __init__(self, image: bytes | bytearray, changes: list[Change]) -> None:
+    def __init__(self, image: bytes | bytearray | Pages, changes: list[Change]) -> None:
         super().__init__(image)
         self.changes = changes
         self.run: Run | None = None

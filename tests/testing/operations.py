@@ -10,12 +10,12 @@ or never leave a scope, and reach states that an even mixture does not.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from lsmcli.engine import superblock
 from lsmcli.engine.constants import BLOCK_SIZE_MIN, KIB, key_size_max_for, value_inline_max_for
-from lsmcli.engine.database import Database
+from lsmcli.engine.database import Database, SyncMode
 from lsmcli.engine.key_range import prefix_end
 from lsmcli.engine.schema import ScopeState
 from lsmcli.engine.verifier import verify
@@ -60,13 +60,14 @@ class Profile(NamedTuple):
     growth_factor: int
     memory_size: int
     cache_size: int
-    weights: dict[str, int]
+    weights: Mapping[str, float]
     keys: list[bytes]  # sorted
     keys_hot: list[bytes]
     hot_share: float
     window: int  # keys that are written at one time, next to each other
     value_size_max: int
     large_share: float
+    sync: SyncMode = "normal"
 
 
 class Operation(NamedTuple):
@@ -98,7 +99,7 @@ def open_database_on(
         writable=writable,
         memory_size=profile.memory_size,
         cache_size=profile.cache_size,
-        sync="normal",
+        sync=profile.sync,
         committed=committed,
     )
 
@@ -253,6 +254,8 @@ class Run:
         """Does it on both sides. AssertionError where they differ; an LsmError of the database passes through."""
         getattr(self, f"_{operation.kind}")(*operation.arguments)
         self.op_done = self.model.op
+        if self.profile.sync == "commit":
+            self.op_synced = self.model.op
         assert self.database.forest.op == self.model.op
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ What it may do, and nothing else:
     NO_SPACE         the write or allocation is refused, nothing of it is stored
     SYNC_KEEPS       the sync fails; what was unsynced can be read, but never reaches the disk
     SYNC_REVERTS     the sync fails; what was unsynced is gone at once
+    SYNC_LATE        the sync reports success, but stores nothing; the next one fails, as SYNC_KEEPS does
     rot              corrupt(): bytes change on the disk and in what is read
 
 After a failed write or sync it refuses to write, as the real one does. Faults are addressed by
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from lsmcli.engine.errors import FileError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
+from tests.testing.pages import Pages
 
 UNIT_SIZE = 512  # what a disk stores whole even when power fails
 
@@ -39,6 +41,7 @@ class Fault(Enum):
     NO_SPACE = auto()
     SYNC_KEEPS = auto()
     SYNC_REVERTS = auto()
+    SYNC_LATE = auto()
 
 
 class Crash(Exception):  # noqa: N818  # not an error: the end of a simulated process
@@ -52,16 +55,19 @@ Hook = Callable[[int, str, int, int], None]  # operation index, "read" … "trun
 class SimulatedStorage:
     """A Storage in memory. `image` is what reads see, `image_synced` what is surely on disk."""
 
-    def __init__(self, image: bytes | bytearray = b"", *, writable: bool = True, name: str = "simulated.lsm") -> None:
+    def __init__(
+        self, image: bytes | bytearray | Pages = b"", *, writable: bool = True, name: str = "simulated.lsm"
+    ) -> None:
         self.name = name
         self.path = name
         self.writable = writable
         self.bytes_written = 0
-        self.image = bytearray(image)
-        self.image_synced = bytearray(image)
+        self.image = Pages(image)
+        self.image_synced = Pages(self.image)
         self.unsynced: list[Unit] = []  # in the order of writing, whole writes
         self.operations = 0
         self.sync_count = 0
+        self.sync_fails_next = False
         self.faults: dict[int, Fault] = {}
         self.hook: Hook | None = None
         self.closed = False
@@ -76,7 +82,7 @@ class SimulatedStorage:
         if fault is Fault.READ_FAILS:
             raise FileError(f"{self.name}: {size} bytes at byte {offset} cannot be read: simulated")
         assert offset >= 0 and size >= 0
-        return bytes(self.image[offset : offset + size])
+        return self.image.read(offset, size)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         stored = bytes(data)
@@ -95,8 +101,13 @@ class SimulatedStorage:
     def sync(self) -> None:
         fault = self._begin("sync", 0, 0)
         self._require_writable()
+        if fault is Fault.SYNC_LATE:
+            self.sync_fails_next = True
+            return
+        if self.sync_fails_next:
+            fault = Fault.SYNC_KEEPS
         if fault is Fault.SYNC_REVERTS:
-            self.image = bytearray(self.image_synced)
+            self.image = Pages(self.image_synced)
         if fault in (Fault.SYNC_KEEPS, Fault.SYNC_REVERTS):
             self.unsynced.clear()
             self._fail("a sync failed")
@@ -169,7 +180,7 @@ class SimulatedStorage:
             share = keep.choice((0.0, 0.1, 0.5, 0.9, 1.0))
             rng = keep
             keep = sum(1 << i for i in range(len(units)) if rng.random() < share)
-        image = bytearray(self.image_synced)
+        image = Pages(self.image_synced)
         for i, (offset, data) in enumerate(units):
             if keep >> i & 1:
                 _apply(image, offset, data)
@@ -178,7 +189,7 @@ class SimulatedStorage:
     def reopen(self) -> "SimulatedStorage":
         """A new handle after the process ended: same page cache, no poison, no faults, no hook."""
         copy = SimulatedStorage(self.image, name=self.name)
-        copy.image_synced = bytearray(self.image_synced)
+        copy.image_synced = Pages(self.image_synced)
         copy.unsynced = list(self.unsynced)
         return copy
 
@@ -262,12 +273,9 @@ class SimulatedScratch:
             raise FileError("a temporary file cannot be read: simulated")
 
 
-def _apply(image: bytearray, offset: int, data: bytes | None) -> None:
+def _apply(image: Pages, offset: int, data: bytes | None) -> None:
     """Store a write, or set the length (data None); what is new in between is zeros."""
     if data is None:
-        del image[offset:]
-        image.extend(bytes(offset - len(image)))
-    elif data:
-        if offset > len(image):
-            image.extend(bytes(offset - len(image)))
-        image[offset : offset + len(data)] = data
+        image.resize(offset)
+    else:
+        image.write(offset, data)

@@ -8,18 +8,10 @@ A story is a word; each letter is a step:
     r  close and reopen         k  kill, and reopen
 """
 
-import itertools
 import random
-from collections.abc import Iterator
 
-import pytest
-
-from lsmcli.engine import free_set
-from tests.simulation.test_crash import run_with_crashes
 from tests.testing.model import MAIN, Model
 from tests.testing.operations import (
-    WEIGHTS,
-    Profile,
     Run,
     assert_holds,
     assert_verified,
@@ -29,12 +21,6 @@ from tests.testing.operations import (
 )
 
 LARGE = 5000
-
-
-@pytest.fixture(autouse=True)
-def _verify_free_sets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(free_set, "VERIFY", True)
-    yield
 
 
 def new_run() -> Run:
@@ -133,12 +119,6 @@ def tell(word: str) -> None:
         raise
 
 
-@pytest.mark.parametrize("begin", ["wtd", "wtb", "Wd", "Wb"])
-def test_every_short_story(begin: str) -> None:
-    for letters in itertools.product("wWcpxrkt", repeat=2):
-        tell(begin + "".join(letters))
-
-
 def draw_word(rng: random.Random) -> str:
     """A longer story that makes sense."""
     word = "w"
@@ -154,33 +134,3 @@ def draw_word(rng: random.Random) -> str:
             scope = ""
         word += letter
     return word
-
-
-@pytest.mark.parametrize("share", range(2))
-def test_longer_stories(rng: random.Random, share: int) -> None:
-    for _ in range(60):
-        tell(draw_word(rng))
-
-
-@pytest.mark.parametrize(
-    "word",
-    [
-        # Each was a mistake once.
-        "wdcpww",
-        "WdWx",
-        "Wdcxkc",
-        "wtdWtpWr",
-    ],
-)
-def test_told_stories(word: str) -> None:
-    tell(word)
-
-
-SCOPE_WEIGHTS = {**WEIGHTS, "begin_durable": 5, "begin_bound": 5, "persist": 2, "discard": 2, "delete_range": 0}
-
-
-@pytest.mark.parametrize("number", range(4))
-def test_crashes_around_scopes(seed: int, number: int) -> None:
-    rng = random.Random(f"{seed}/{number}")
-    profile: Profile = draw_profile(rng, memory_size=2048, large_share=rng.choice((0.0, 0.1)), weights=SCOPE_WEIGHTS)
-    run_with_crashes(rng, profile, steps=60, share=0.3)
