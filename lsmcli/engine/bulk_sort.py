@@ -18,13 +18,14 @@ An arrival in key order is noticed, and is not sorted.
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from itertools import accumulate, chain, compress, islice, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from operator import lt
 from typing import Final, NamedTuple
 
 from lsmcli.engine.checksum import checksum
-from lsmcli.engine.columns import EMPTY, Columns, merge
+from lsmcli.engine.columns import EMPTY, Columns
 from lsmcli.engine.constants import ENTRY_WEIGHT, KIB
+from lsmcli.engine.entry_order import sort_entries
 from lsmcli.engine.errors import FileError
 from lsmcli.engine.key_range import KeyRange
 from lsmcli.engine.schema import FLAG_LARGE
@@ -132,7 +133,7 @@ class ExternalSort:
         values = list(chain.from_iterable(part[1] for part in self._batch))
         flags = b"".join(part[2] for part in self._batch)
         self._batch, self._batch_count = [], 0
-        run = Columns(keys, values, flags) if self.ascending else sort_entries(keys, values, flags, self.dropped_large)
+        run = Columns(keys, values, flags) if self.ascending else sort_columns(keys, values, flags, self.dropped_large)
         self._runs.append(run)
 
     def take(self) -> Iterator[Columns]:
@@ -201,24 +202,16 @@ class ExternalSort:
         self._batch, self._batch_count, self._runs, self.weight = [], 0, [], 0
 
 
-def sort_entries(keys: list[bytes], values: list[bytes], flags: bytes, dropped_large: list[bytes]) -> Columns:
-    """The entries in key order, of each key the last one. 0.5 µs per entry while they fit the processor's cache.
+def sort_columns(keys: list[bytes], values: list[bytes], flags: bytes, dropped_large: list[bytes]) -> Columns:
+    """The entries in key order, of each key the last one. 0.1 µs per entry while they fit the processor's cache,
+    interpreted 1.
 
     Packed references of out-of-line values that lost are appended to dropped_large.
     """
-    if not any(flags):
-        latest = dict(zip(keys, values, strict=True))
-        ordered = sorted(latest)
-        return Columns(ordered, list(map(latest.__getitem__, ordered)), bytes(len(ordered)))
-    places = dict(zip(keys, range(len(keys)), strict=True))
-    ordered = sorted(places)
-    order = list(map(places.__getitem__, ordered))
-    if FLAG_LARGE in flags and len(order) < len(keys):
-        lost = bytearray(b"\1") * len(keys)
-        for place in order:
-            lost[place] = 0
-        dropped_large += (values[i] for i in compress(range(len(keys)), lost) if flags[i] == FLAG_LARGE)
-    return Columns(ordered, list(map(values.__getitem__, order)), bytes(map(flags.__getitem__, order)))
+    keys_sorted, values_sorted, flags_sorted, lost = sort_entries(keys, values, flags)
+    if lost and FLAG_LARGE in flags:
+        dropped_large += [values[place] for place in lost if flags[place] == FLAG_LARGE]
+    return Columns(keys_sorted, values_sorted, flags_sorted)
 
 
 def cut_columns(columns: Columns, entry_count: int) -> Iterator[Columns]:
@@ -291,17 +284,10 @@ def _merge_parts(parts: list[Columns], dropped_large: list[bytes]) -> Columns:
     """Sorted parts from old to new as one."""
     if len(parts) == 1:
         return parts[0]
-    if any(any(part.flags) for part in parts):
-        merged = parts[0]
-        for part in islice(parts, 1, None):
-            merged, dropped = merge(part, merged)
-            dropped_large += dropped
-        return merged
-    latest: dict[bytes, bytes] = {}
-    for part in parts:
-        latest.update(zip(part.keys, part.values, strict=True))
-    keys = sorted(latest)  # finds the runs that it was given, and merges them
-    return Columns(keys, list(map(latest.__getitem__, keys)), bytes(len(keys)))
+    # From old to new, so that of equal keys the newest comes last.
+    keys = list(chain.from_iterable(part.keys for part in parts))
+    values = list(chain.from_iterable(part.values for part in parts))
+    return sort_columns(keys, values, b"".join(part.flags for part in parts), dropped_large)
 
 
 _COUNT_SIZE: Final = 4
