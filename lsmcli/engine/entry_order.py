@@ -242,7 +242,6 @@ def _shared(
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
 def _sort_by_insertion(
     start: cython.Py_ssize_t, stop: cython.Py_ssize_t, prefixes: cython.p_ulonglong, places: cython.p_uint
 ) -> None:

@@ -134,7 +134,6 @@ def _is_below(
 
 @cython.cfunc
 @cython.inline
-@cython.exceptval(check=False)
 def _put_offset(out: cython.p_uchar, offset: cython.Py_ssize_t, width: cython.Py_ssize_t) -> None:
     out[0] = offset & 0xFF
     out[1] = (offset >> 8) & 0xFF
