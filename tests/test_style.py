@@ -34,6 +34,8 @@ ENGINE_ORDER = """
     data_file scope large_values whole_tree wal_ring replay forest full_compaction
     keyspace scan_steps guard statistics database opening
     verifier inspector
+    salvage_survey salvage_log salvage_manifest salvage_tables salvage_merge salvage_report salvage
+    health
 """.split()
 
 # Parts of the forest and of the database that have files of their own, and name the whole for the type checker only.
