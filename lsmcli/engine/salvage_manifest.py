@@ -8,9 +8,11 @@ Invariants:
 from typing import Final, NamedTuple
 
 from lsmcli.engine.block_chain import PAYLOAD_OFFSET, read_free_set
+from lsmcli.engine.constants import SNAPSHOT_LATEST
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import HEADER_SIZE, Grid
+from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import decode_block
 from lsmcli.engine.salvage_survey import Survey, read_tolerant
 from lsmcli.engine.schema import (
@@ -111,10 +113,37 @@ def find_state(grid: Grid, survey: Survey, notes: list[str]) -> tuple[Manifest, 
         return Manifest([], set(), whole=False), free_set_newest
     if logs:
         notes.append("no free set holds: the newest manifest that was found is taken")
-        manifest = read_manifest(grid, max(logs.values())[1], survey.block_count)
-        return manifest._replace(tables=_latest_of(manifest.tables), whole=False), None
+        newest = max(logs.values(), key=lambda logged: (_op_of(grid, logged[1]), logged[0]))
+        manifest = read_manifest(grid, newest[1], survey.block_count)
+        tables = [info for info in manifest.tables if not was_released(grid, survey, info)]
+        return manifest._replace(tables=_latest_of(tables), whole=False), None
     notes.append("no manifest and no free set hold: tables are taken in the order in which they were written")
     return Manifest([], set(), whole=False), None
+
+
+def _op_of(grid: Grid, reference: BlockReference) -> int:
+    """The newest op that a block of the manifest log knows of; positions start anew with each log."""
+    try:
+        block = decode_block(grid.read(reference, BlockKind.MANIFEST), reference.address, grid.block_size)
+    except (DamageError, FileError):
+        return 0
+    ends = [event.snapshot_max for event, _, _ in block.records if event.snapshot_max != SNAPSHOT_LATEST]
+    return max([*ends, *(event.snapshot_min for event, _, _ in block.records)])
+
+
+def was_released(grid: Grid, survey: Survey, info: TableInfo) -> bool:
+    """Whether a block of the table was given to something else since: then nobody needs the table."""
+    reference = info.reference
+    if survey.holds(reference.address) and survey.header(reference.address).checksum != reference.checksum:
+        return True
+    try:
+        index = IndexBlock(grid.read(reference, BlockKind.INDEX))
+    except (DamageError, FileError):
+        return False
+    return any(
+        survey.holds(block.address) and survey.header(block.address).checksum != block.checksum
+        for block in index.references
+    )
 
 
 def _latest_of(tables: list[TableInfo]) -> list[TableInfo]:

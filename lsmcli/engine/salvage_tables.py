@@ -23,7 +23,7 @@ from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import Grid, verify_block
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import LoggedTable, decode_block
-from lsmcli.engine.salvage_manifest import Manifest, find_state, free_set_of, in_use, read_manifest
+from lsmcli.engine.salvage_manifest import Manifest, find_state, free_set_of, in_use, read_manifest, was_released
 from lsmcli.engine.salvage_survey import Survey, read_tolerant
 from lsmcli.engine.schema import (
     BlockHeader,
@@ -172,7 +172,7 @@ class _Finder:
             if (header.tree_id, address) in seen or not in_use(self._free_set, address):
                 continue
             info = self._info_of(header)
-            if info is None or (self._free_set is None and self._was_released(info)):
+            if info is None or (self._free_set is None and was_released(self._grid, survey, info)):
                 continue
             logged = evidence.get(header.checksum)
             if logged is not None:
@@ -183,8 +183,11 @@ class _Finder:
         return sources
 
     def _evidence(self) -> dict[bytes, LoggedTable]:
-        """The newest record found anywhere of each table, by the checksum of its index block."""
-        found: dict[bytes, tuple[int, LoggedTable]] = {}
+        """The newest record found anywhere of each table, by the checksum of its index block.
+
+        A table only ever moves down, and its removal is the last that happens to it.
+        """
+        found: dict[bytes, LoggedTable] = {}
         for address in self._survey().addresses(BlockKind.MANIFEST):
             try:
                 data = read_tolerant(self._grid.storage, self._grid.offset(address), self._grid.block_size)
@@ -194,9 +197,9 @@ class _Finder:
                 continue
             for record in block.records:
                 known = found.get(record.event.checksum)
-                if known is None or known[0] <= block.head.index:
-                    found[record.event.checksum] = (block.head.index, record)
-        return {checksum: record for checksum, (_, record) in found.items()}
+                if known is None or known.event.level <= record.event.level:
+                    found[record.event.checksum] = record
+        return found
 
     def _info_of(self, header: BlockHeader) -> TableInfo | None:
         """A table as its own blocks describe it."""
@@ -222,18 +225,6 @@ class _Finder:
             large_count=index.large_count,
             values_size=0,
             snapshot_min=header.snapshot,
-        )
-
-    def _was_released(self, info: TableInfo) -> bool:
-        """Whether a block of the table was given to another since: then nobody needs it."""
-        survey = self._survey()
-        try:
-            index = read_index(self._grid, info)
-        except (DamageError, FileError):
-            return True
-        return any(
-            survey.holds(reference.address) and survey.header(reference.address).checksum != reference.checksum
-            for reference in index.references
         )
 
     # Tables without an index block.
