@@ -113,7 +113,8 @@ def find_state(grid: Grid, survey: Survey, notes: list[str]) -> tuple[Manifest, 
         return Manifest([], set(), whole=False), free_set_newest
     if logs:
         notes.append("no free set holds: the newest manifest that was found is taken")
-        newest = max(logs.values(), key=lambda logged: (_op_of(grid, logged[1]), logged[0]))
+        heads_newest = sorted(logs.values(), reverse=True)[:STATES_TRIED_MAX]
+        newest = max(heads_newest, key=lambda logged: (_op_of(grid, logged), logged[0]))
         manifest = read_manifest(grid, newest[1], survey.block_count)
         tables = [info for info in manifest.tables if not was_released(grid, survey, info)]
         return manifest._replace(tables=_latest_of(tables), whole=False), None
@@ -121,14 +122,19 @@ def find_state(grid: Grid, survey: Survey, notes: list[str]) -> tuple[Manifest, 
     return Manifest([], set(), whole=False), None
 
 
-def _op_of(grid: Grid, reference: BlockReference) -> int:
-    """The newest op that a block of the manifest log knows of; positions start anew with each log."""
-    try:
-        block = decode_block(grid.read(reference, BlockKind.MANIFEST), reference.address, grid.block_size)
-    except (DamageError, FileError):
-        return 0
-    ends = [event.snapshot_max for event, _, _ in block.records if event.snapshot_max != SNAPSHOT_LATEST]
-    return max([*ends, *(event.snapshot_min for event, _, _ in block.records)])
+def _op_of(grid: Grid, logged: tuple[int, BlockReference]) -> int:
+    """The newest op that the log from this block on knows of, as far as it holds; its position bounds the length."""
+    op = 0
+    index, reference = logged
+    for _ in range(min(index, grid.block_count) + 1):
+        try:
+            block = decode_block(grid.read(reference, BlockKind.MANIFEST), reference.address, grid.block_size)
+        except (DamageError, FileError):
+            break
+        ends = [event.snapshot_max for event, _, _ in block.records if event.snapshot_max != SNAPSHOT_LATEST]
+        op = max([op, *ends, *(event.snapshot_min for event, _, _ in block.records)])
+        reference = block.older
+    return op
 
 
 def was_released(grid: Grid, survey: Survey, info: TableInfo) -> bool:
