@@ -58,7 +58,8 @@ def page(path: str, facts: "Facts", found: "list[Finding]") -> Iterator[str]:
     name = scalar_text(path)
     if stats:
         entries = entries_text(stats["table_entries"] + stats["memory_entries"] - stats["table_tombstones"])
-        yield f"{name}: about {entries} in {stats['trees']} trees, {size_text(stats['file_size'])}"
+        trees = "1 tree" if stats["trees"] == 1 else f"{stats['trees']} trees"
+        yield f"{name}: about {entries} in {trees}, {size_text(stats['file_size'])}"
     yield f"verified: {record_line(facts.report.counts)}"
     for finding in found:
         yield f"{finding.severity}: {finding.subject}: {scalar_text(finding.message)}"

@@ -81,8 +81,12 @@ def loss_line(loss: "Loss") -> str:
     tree = f" of tree {scalar_text(loss.tree)}" if loss.tree else ""
     block = f" block {loss.address}" if loss.address is not None else ""
     keys = ""
-    if loss.key_min is not None:
-        first, last = (scalar_text(key.rstrip(b"\0") or b"\0") for key in (loss.key_min, loss.key_max or b""))
-        keys = f", keys {first} to {last}" if loss.key_min != loss.key_max else f", key {first}"
+    if loss.key_min is not None and loss.key_max is not None:
+        # The first key that can follow another is that one with a zero byte behind it.
+        after = loss.key_min.removesuffix(b"\0")
+        first = f"after {scalar_text(after)}" if after not in (b"", loss.key_min) else scalar_text(loss.key_min)
+        keys = f", keys {first} to {scalar_text(loss.key_max)}"
+        if loss.key_min == loss.key_max:
+            keys = f", key {scalar_text(loss.key_min)}"
     entries = "" if loss.entries is None else f", {entries_text(loss.entries)}"
     return f"lost: {loss.zone}{block}{tree}{keys}{entries}: {scalar_text(loss.message)}"

@@ -107,13 +107,15 @@ def test_the_report_in_words() -> None:
     report.trees = [TreeCount("main", 10, 2), TreeCount("a b", 1, 0)]
     report.losses = [
         Loss("main", 1, "value", 7, b"a\0", b"k\x00", 5, "gone"),
+        Loss("main", 1, "index", 8, b"l", b"m", 2, "gone"),
         Loss("main", 0, "large value", 9, b"z", b"z", 1, "short"),
         Loss("", None, "wal", None, None, None, None, "op 3"),
     ]
     report.guessed = 4
     report.notes = ["note\n"]
     assert list(report_lines(report)) == [
-        "lost: value block 7 of tree main, keys a to k, 5 entries: gone",
+        'lost: value block 7 of tree main, keys after a to "k\\x00", 5 entries: gone',
+        "lost: index block 8 of tree main, keys l to m, 2 entries: gone",
         "lost: large value block 9 of tree main, key z, 1 entry: short",
         "lost: wal: op 3",
         "note: note\\n",
@@ -121,9 +123,9 @@ def test_the_report_in_words() -> None:
         "tree a b: 1 entry kept",
         "withheld: a lost entry may have replaced or removed these; --include-stale keeps them",
         "4 entries had several versions, and which is the newest is a guess",
-        "damaged: 11 entries kept, up to 6 entries lost",
+        "damaged: 11 entries kept, up to 8 entries lost",
     ]
-    assert loss_line(report.losses[2]) == "lost: wal: op 3"
+    assert loss_line(report.losses[3]) == "lost: wal: op 3"
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------------
