@@ -38,7 +38,7 @@ from lsmcli.engine.keyspace import Keyspace
 from lsmcli.engine.salvage_log import Log, Memory, find_log, read_log
 from lsmcli.engine.salvage_merge import Hole, merge_sources
 from lsmcli.engine.salvage_report import Loss, SalvageReport, TreeCount
-from lsmcli.engine.salvage_survey import RINGS_AT_HEAD, Root, Survey, find_root
+from lsmcli.engine.salvage_survey import RINGS_AT_HEAD, Root, Survey, TolerantStorage, find_root
 from lsmcli.engine.salvage_tables import Source, Tables, tables_of
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, BlockKind, ScopeState
 from lsmcli.engine.storage import FileStorage, Storage
@@ -68,6 +68,7 @@ def salvage(storage: Storage, create: Create, *, name: str = "the file", include
     a few blocks, the log, and a few bytes for each block. Raises FormatError when nothing of this program is in
     the file, SnapshotTooOldError when a writer changes it meanwhile, and what writing the new file raises.
     """
+    tolerant = storage = TolerantStorage(storage)
     root = find_root(storage, name)
     grid = Grid(
         storage,
@@ -97,6 +98,10 @@ def salvage(storage: Storage, create: Create, *, name: str = "the file", include
     with create(root.block_size, growth_factor) as out:
         _Salvage(grid, tables, log, out, report, include_stale=include_stale).run()
         _check_unmoved(storage, root, name)
+    if tolerant.refused:
+        report.notes.append(
+            "the disk refuses to read some sectors: look after it, and salvage again from a copy"
+        )
     return report
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from lsmcli.engine.constants import key_size_max_for
 from lsmcli.engine.data_file import recovery_of
 from lsmcli.engine.errors import DamageError
-from lsmcli.engine.salvage_survey import Root, read_tolerant
+from lsmcli.engine.salvage_survey import Root, read_padded
 from lsmcli.engine.schema import (
     WAL_RECORD_HEADER,
     WAL_SCOPE_BEGIN,
@@ -212,7 +212,7 @@ def _newness(chain: list[Found]) -> tuple[int, int]:
 def _replay(storage: Storage, log: Log, chain: list[Found]) -> None:
     for found in chain:
         try:
-            log.apply(found.header, read_tolerant(storage, found.offset_body, found.header.size))
+            log.apply(found.header, read_padded(storage, found.offset_body, found.header.size))
         except DamageError as error:
             log.notes.append(str(error))
             log.lost.append((found.header.op, found.header.op))

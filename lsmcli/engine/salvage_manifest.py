@@ -14,7 +14,7 @@ from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import HEADER_SIZE, Grid
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import decode_block
-from lsmcli.engine.salvage_survey import Survey, read_tolerant
+from lsmcli.engine.salvage_survey import Survey, read_padded
 from lsmcli.engine.schema import (
     CHAIN_HEAD,
     REFERENCE_NONE,
@@ -174,7 +174,7 @@ def _latest_of(tables: list[TableInfo]) -> list[TableInfo]:
 
 
 def _chain_index(grid: Grid, address: int) -> int:
-    data = read_tolerant(grid.storage, grid.offset(address), PAYLOAD_OFFSET)
+    data = read_padded(grid.storage, grid.offset(address), PAYLOAD_OFFSET)
     return CHAIN_HEAD.unpack(data, HEADER_SIZE).index
 
 

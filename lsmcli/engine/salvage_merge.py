@@ -23,7 +23,7 @@ from lsmcli.engine.constants import KEY_SIZE_MAX, MIB, key_size_max_for
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.grid import Grid, verify_block
 from lsmcli.engine.index_block import FINGERPRINT_SIZE, IndexBlock, fingerprint
-from lsmcli.engine.salvage_survey import read_tolerant
+from lsmcli.engine.salvage_survey import read_padded
 from lsmcli.engine.salvage_tables import Piece, Rank, Source
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, ChainReference
 from lsmcli.engine.table import columns_of, read_index, read_value
@@ -239,7 +239,7 @@ def _piece_chunks(grid: Grid, source: Source, pieces: list[Piece]) -> Iterator[C
             gap = _hole_of(source, source.problem)
             yield gap._replace(key_min=key_next, key_max=key_before(piece.key_min), entry_count=missing)
             missing = 0
-        data = read_tolerant(grid.storage, grid.offset(piece.address), grid.block_size)
+        data = read_padded(grid.storage, grid.offset(piece.address), grid.block_size)
         try:
             header = verify_block(data, grid.uuid, piece.address)
             block = ValueBlock(data[: header.size])

@@ -2,7 +2,7 @@
 every block that holds, whether or not anything still refers to it.
 
 Invariants:
-- nothing is written; a place that cannot be read counts as zeros, and ends nothing;
+- nothing is written; a place that cannot be read counts as zeros (TolerantStorage), and ends nothing;
 - the work is one pass over the file, whatever is in it, and memory is a byte for each block.
 
 Without a root the size of a block is found by probing: every block tells its own address.
@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from lsmcli.engine import constants, schema
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.checksum import checksum
-from lsmcli.engine.errors import DamageError, FileError, FormatError, NewerFormatError
+from lsmcli.engine.errors import DamageError, FileError, FormatError, NewerFormatError, ReadOnlyError
 from lsmcli.engine.free_set import BLOCK_COUNT_MAX
 from lsmcli.engine.grid import HEADER_SIZE, verify_block
 from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockHeader, BlockKind, Superblock
@@ -50,15 +50,56 @@ class Root(NamedTuple):
     agreed: bool
 
 
-def read_tolerant(storage: Storage, offset: int, size: int) -> bytes:
-    """Exactly `size` bytes, zeros where the disk refuses or the file ends."""
-    try:
-        return storage.read(offset, size).ljust(size, b"\0")
-    except FileError:
+class TolerantStorage:
+    """A file to read from whose unreadable places are zeros, which no checksum takes for data. Writes nothing.
+
+    refused: how many sectors could not be read, each counted as often as it was asked for.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.refused = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As Storage.read, but never fails."""
+        try:
+            return self._storage.read(offset, size)
+        except FileError:
+            size = min(size, self.size() - offset)
         if size <= constants.SECTOR_SIZE:
-            return bytes(size)
-    sectors = range(0, size, constants.SECTOR_SIZE)
-    return b"".join(read_tolerant(storage, offset + at, min(constants.SECTOR_SIZE, size - at)) for at in sectors)
+            self.refused += 1
+            return bytes(max(0, size))
+        sectors = range(0, size, constants.SECTOR_SIZE)
+        return b"".join(self.read(offset + at, min(constants.SECTOR_SIZE, size - at)) for at in sectors)
+
+    def size(self) -> int:
+        return self._storage.size()
+
+    def prefetch(self, offset: int, size: int) -> None:
+        self._storage.prefetch(offset, size)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        raise ReadOnlyError("a damaged file is only read")
+
+    def sync(self) -> None:
+        raise ReadOnlyError("a damaged file is only read")
+
+    def allocate(self, size: int) -> None:
+        raise ReadOnlyError("a damaged file is only read")
+
+    def truncate(self, size: int) -> None:
+        raise ReadOnlyError("a damaged file is only read")
+
+    def check_identity(self) -> None:
+        self._storage.check_identity()
+
+    def close(self) -> None:
+        self._storage.close()
+
+
+def read_padded(storage: Storage, offset: int, size: int) -> bytes:
+    """Exactly `size` bytes, zeros behind the end of the file."""
+    return storage.read(offset, size).ljust(size, b"\0")
 
 
 def find_root(storage: Storage, name: str = "the file") -> Root:
@@ -90,7 +131,7 @@ def _single_copies(storage: Storage) -> list[Superblock]:
     found: dict[bytes, SuperblockCopy] = {}
     for copy in range(constants.SUPERBLOCK_COPIES):
         offset = constants.superblock_copy_offset(copy)
-        decoded = superblock_zone.decode_copy(read_tolerant(storage, offset, constants.SUPERBLOCK_COPY_SIZE))
+        decoded = superblock_zone.decode_copy(read_padded(storage, offset, constants.SUPERBLOCK_COPY_SIZE))
         if decoded is None:
             continue
         try:
@@ -109,7 +150,7 @@ def _probe_grid(storage: Storage) -> tuple[bytes, int] | None:
     votes: Counter[tuple[bytes, int]] = Counter()
     end = storage.size()
     for begin in range(constants.GRID_OFFSET, end, _CHUNK_SIZE):
-        data = read_tolerant(storage, begin, min(_CHUNK_SIZE, end - begin))
+        data = read_padded(storage, begin, min(_CHUNK_SIZE, end - begin))
         for at in range(0, len(data) - HEADER_SIZE + 1, constants.BLOCK_SIZE_MIN):
             vote = _vote(data, at, begin + at - constants.GRID_OFFSET)
             if vote is not None:
@@ -144,7 +185,7 @@ def _probe_log(storage: Storage) -> bytes | None:
     """The half of the file's uuid that its log carries, from any record that holds."""
     size_header = schema.WAL_RECORD_HEADER.size
     for offset, size in RINGS_AT_HEAD:
-        data = read_tolerant(storage, offset, size)
+        data = read_padded(storage, offset, size)
         view = memoryview(data)
         for at in range(0, size - size_header, schema.WAL_ALIGNMENT):
             header = schema.WAL_RECORD_HEADER.unpack(data, at)
@@ -168,7 +209,7 @@ class Survey:
         blocks_per_chunk = max(1, _CHUNK_SIZE // root.block_size)
         for first in range(0, self.block_count, blocks_per_chunk):
             count = min(blocks_per_chunk, self.block_count - first)
-            data = read_tolerant(storage, self._offset(first + 1), count * root.block_size)
+            data = read_padded(storage, self._offset(first + 1), count * root.block_size)
             for index in range(count):
                 block = data[index * root.block_size : (index + 1) * root.block_size]
                 if any(block[:CHECKSUM_SIZE]):
@@ -190,7 +231,7 @@ class Survey:
 
     def header(self, address: int) -> BlockHeader:
         """The header of an intact block."""
-        return BLOCK_HEADER.unpack(read_tolerant(self._storage, self._offset(address), HEADER_SIZE))
+        return BLOCK_HEADER.unpack(read_padded(self._storage, self._offset(address), HEADER_SIZE))
 
     def gaps(self) -> Iterator[tuple[int, int]]:
         """Offset and size, in bytes, of each run of places where no block holds: a log may be there."""

@@ -24,7 +24,7 @@ from lsmcli.engine.grid import Grid, verify_block
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import LoggedTable, decode_block
 from lsmcli.engine.salvage_manifest import Manifest, find_state, free_set_of, in_use, read_manifest, was_released
-from lsmcli.engine.salvage_survey import Survey, read_tolerant
+from lsmcli.engine.salvage_survey import Survey, read_padded
 from lsmcli.engine.schema import (
     BlockHeader,
     BlockKind,
@@ -190,7 +190,7 @@ class _Finder:
         found: dict[bytes, LoggedTable] = {}
         for address in self._survey().addresses(BlockKind.MANIFEST):
             try:
-                data = read_tolerant(self._grid.storage, self._grid.offset(address), self._grid.block_size)
+                data = read_padded(self._grid.storage, self._grid.offset(address), self._grid.block_size)
                 header = verify_block(data, self._grid.uuid, address)
                 block = decode_block(data[: header.size], address, self._grid.block_size)
             except DamageError:
@@ -283,7 +283,7 @@ class _Finder:
 
     def _piece(self, address: int) -> Piece | None:
         """What an intact value block holds; None for one that makes no sense."""
-        data = read_tolerant(self._grid.storage, self._grid.offset(address), self._grid.block_size)
+        data = read_padded(self._grid.storage, self._grid.offset(address), self._grid.block_size)
         try:
             header = verify_block(data, self._grid.uuid, address)
             keys, _, _ = ValueBlock(data[: header.size]).columns(key_size_max=key_size_max_for(self._grid.block_size))

@@ -19,13 +19,13 @@ from lsmcli.engine.constants import (
     superblock_copy_offset,
 )
 from lsmcli.engine.data_file import DataFile
-from lsmcli.engine.errors import FormatError, LsmError, SnapshotTooOldError
+from lsmcli.engine.errors import FileError, FormatError, LsmError, ReadOnlyError, SnapshotTooOldError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import Grid, block_count_of
 from lsmcli.engine.salvage import salvage
 from lsmcli.engine.salvage_merge import key_before
 from lsmcli.engine.salvage_report import SalvageReport
-from lsmcli.engine.salvage_survey import find_root
+from lsmcli.engine.salvage_survey import TolerantStorage, find_root
 from lsmcli.engine.schema import BLOCK_HEADER, BlockKind
 from tests.testing.model import MAIN, Model, Trees
 from tests.testing.operations import (
@@ -373,6 +373,37 @@ def test_a_log_alone_is_enough() -> None:
     run.do(Operation("batch", ("apple", [(b"%d" % i, b"value") for i in range(50)])))
     run.close()
     assert salvaged(without_superblock(run.storage.image)).trees == run.model.trees
+
+
+def test_a_log_in_the_grid_of_a_killed_writer_is_found() -> None:
+    profile = draw_profile(random.Random(3), memory_size=1 << 20, growth_factor=2, cache_size=0)
+    run = Run(new_storage(profile), profile, Model())
+    for i in range(2500):
+        run.do(Operation("put", (MAIN, [(b"%04d" % i, b"value" * 60)])))
+    assert run.database.forest.file.wal.offset >= GRID_OFFSET
+    outcome = salvaged(without_superblock(run.storage.image))
+    assert outcome.trees == run.model.trees
+
+
+def test_sectors_that_cannot_be_read_are_lost_and_no_more(seed: int) -> None:
+    image, model = made(seed, large_share=0.0)
+    table = next(live_tables(image))
+    offset = GRID_OFFSET + (table[0] - 1) * BLOCK_SIZE
+    bad = [0, offset]  # a copy of the superblock, and a value block
+    source = SimulatedStorage(image, writable=False)
+
+    def refuse(_: int, kind: str, at: int, size: int) -> None:
+        if kind == "read" and any(at <= place < at + size for place in bad):
+            raise FileError("simulated")
+
+    source.hook = refuse
+    profile = draw_profile(random.Random(1), memory_size=1 << 16, growth_factor=2, cache_size=0)
+    out = new_storage(profile)
+    report = salvage(source, lambda *_: open_database_on(out, profile))
+    assert "the disk refuses to read some sectors" in report.notes[-1]
+    assert_nothing_wrong(Outcome(report, out, profile), model.trees)
+    with pytest.raises(ReadOnlyError):
+        TolerantStorage(source).write(0, b"x")
 
 
 def test_a_tree_whose_name_is_lost_is_called_by_its_number(seed: int) -> None:
