@@ -99,9 +99,7 @@ def salvage(storage: Storage, create: Create, *, name: str = "the file", include
         _Salvage(grid, tables, log, out, report, include_stale=include_stale).run()
         _check_unmoved(storage, root, name)
     if tolerant.refused:
-        report.notes.append(
-            "the disk refuses to read some sectors: look after it, and salvage again from a copy"
-        )
+        report.notes.append("the disk refuses to read some sectors: look after it, and salvage again from a copy")
     return report
 
 

@@ -4,12 +4,15 @@ Files are made by seeded operations on the simulated disk; damage is a block of 
 """
 
 import random
+import struct
 from collections.abc import Iterator
 from functools import cache
 
 import pytest
 
+from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_cache import BlockCache
+from lsmcli.engine.checksum import checksum
 from lsmcli.engine.compaction import table_addresses
 from lsmcli.engine.constants import (
     GRID_OFFSET,
@@ -21,12 +24,12 @@ from lsmcli.engine.constants import (
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import FileError, FormatError, LsmError, ReadOnlyError, SnapshotTooOldError
 from lsmcli.engine.free_set import FreeSet
-from lsmcli.engine.grid import Grid, block_count_of
+from lsmcli.engine.grid import HEADER_SIZE, Grid, block_count_of
 from lsmcli.engine.salvage import salvage
 from lsmcli.engine.salvage_merge import key_before
 from lsmcli.engine.salvage_report import SalvageReport
 from lsmcli.engine.salvage_survey import TolerantStorage, find_root
-from lsmcli.engine.schema import BLOCK_HEADER, BlockKind
+from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockKind, Superblock
 from tests.testing.model import MAIN, Model, Trees
 from tests.testing.operations import (
     BLOCK_SIZE,
@@ -101,7 +104,7 @@ def live_tables(image: bytes) -> Iterator[list[int]]:
             yield table_addresses(file.grid, info)
 
 
-def without(image: bytes, addresses: list[int]) -> bytearray:
+def without(image: bytes | bytearray, addresses: list[int]) -> bytearray:
     """The image with zeros at these blocks."""
     damaged = bytearray(image)
     for address in addresses:
@@ -456,6 +459,68 @@ def test_rubbish_ends_in_a_report_or_a_typed_error(seed: int, number: int) -> No
         del damaged[rng.randrange(len(damaged)) :]
     try:
         salvaged(damaged)
+    except LsmError:
+        pass
+
+
+def forged(rng: random.Random, image: bytes | bytearray, address: int) -> bytearray:
+    """The image with a block that was altered by someone who knows how checksums are made."""
+    forgery = bytearray(image)
+    at = GRID_OFFSET + (address - 1) * BLOCK_SIZE
+    header = BLOCK_HEADER.unpack(forgery, at)
+    if not HEADER_SIZE <= header.size <= BLOCK_SIZE:
+        return forgery
+    for _ in range(rng.choice((1, 3, 20))):
+        # The columns of counts and offsets stand first.
+        place = rng.randrange(HEADER_SIZE, min(header.size, HEADER_SIZE + rng.choice((24, 200, BLOCK_SIZE))))
+        forgery[at + place] = rng.choice((0, 1, 0x7F, 0xFF, rng.randrange(256)))
+    if rng.random() < 0.3:
+        header = header._replace(
+            tree_id=rng.randrange(6), level=rng.choice((0, 3, 255)), snapshot=rng.choice((0, 1 << 63))
+        )
+    header = header._replace(checksum_body=checksum(forgery[at + HEADER_SIZE : at + header.size]))
+    packed = BLOCK_HEADER.pack(header)[CHECKSUM_SIZE:]
+    forgery[at : at + HEADER_SIZE] = checksum(packed) + packed
+    return forgery
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_forged_blocks_do_no_harm(seed: int, number: int) -> None:
+    """Without a root and a manifest every block is taken at its word: a report or a typed error, and soon."""
+    image, _ = made(seed + number % 3)
+    rng = random.Random(f"{seed}/forged {number}")
+    every = range(1, block_count_of(len(image), BLOCK_SIZE) + 1)
+    forgery: bytes | bytearray = image
+    for address in rng.sample(every, min(len(every), 30)):
+        forgery = forged(rng, forgery, address)
+    forgery = without_superblock(forgery)
+    if number % 2:
+        forgery = without(forgery, blocks(bytes(forgery), BlockKind.MANIFEST))
+    try:
+        salvaged(forgery, include_stale=number % 3 == 0)
+    except LsmError:
+        pass
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_a_forged_root_does_no_harm(seed: int, number: int) -> None:
+    image, _ = made(seed + number % 3)
+    rng = random.Random(f"{seed}/root {number}")
+    root = superblock_zone.read(SimulatedStorage(image)).superblock
+    fields = [name for name, value in root._asdict().items() if isinstance(value, int)]
+    for name in rng.sample(fields, rng.choice((1, 2, 5))):
+        try:
+            changed = Superblock(**root._asdict() | {name: rng.choice((0, 1, 2, 1 << 31, getattr(root, name) + 1))})
+            superblock_zone.encode_copy(changed, 0)
+        except struct.error:
+            continue
+        root = changed
+    forgery = bytearray(image)
+    for copy in range(SUPERBLOCK_COPIES):
+        at = superblock_copy_offset(copy)
+        forgery[at : at + SUPERBLOCK_COPY_SIZE] = superblock_zone.encode_copy(root, copy)
+    try:
+        salvaged(forgery)
     except LsmError:
         pass
 
