@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from lsmcli.engine import constants, schema
+from lsmcli.engine import constants, schema, superblock_quorums
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.errors import DamageError, FileError, FormatError, NewerFormatError, ReadOnlyError
@@ -112,8 +112,13 @@ def find_root(storage: Storage, name: str = "the file") -> Root:
         return Root(superblock.uuid, superblock.block_size, [superblock], agreed=True)
     except NewerFormatError:
         raise
-    except (DamageError, FormatError, FileError):
-        singles = _single_copies(storage)
+    except (DamageError, FormatError):
+        copies = _copies(storage)
+    try:
+        superblock = superblock_quorums.choose(copies).superblock
+        return Root(superblock.uuid, superblock.block_size, [superblock], agreed=True)  # the file was cut short
+    except DamageError:
+        singles = _newest_first(copies)
     if singles:
         return Root(singles[0].uuid, singles[0].block_size, singles, agreed=False)
     voted = _probe_grid(storage)
@@ -126,22 +131,27 @@ def find_root(storage: Storage, name: str = "the file") -> Root:
     return Root(uuid, constants.BLOCK_SIZE_DEFAULT, [], agreed=False)
 
 
-def _single_copies(storage: Storage) -> list[Superblock]:
-    """Each copy whose checksum and numbers hold, newest first, equal ones once."""
-    found: dict[bytes, SuperblockCopy] = {}
+def _copies(storage: Storage) -> list[SuperblockCopy | None]:
+    """What the six slots hold; None where checksum, version or numbers are wrong."""
+    copies: list[SuperblockCopy | None] = []
     for copy in range(constants.SUPERBLOCK_COPIES):
         offset = constants.superblock_copy_offset(copy)
         decoded = superblock_zone.decode_copy(read_padded(storage, offset, constants.SUPERBLOCK_COPY_SIZE))
-        if decoded is None:
-            continue
         try:
-            superblock_zone.check_sense(decoded.superblock, decoded.checksum)
+            if decoded is not None:
+                superblock_zone.check_sense(decoded.superblock, decoded.checksum)
+                if not schema.FORMAT_VERSION_OLDEST <= decoded.superblock.version <= schema.FORMAT_VERSION:
+                    decoded = None
         except DamageError:
-            continue
-        if schema.FORMAT_VERSION_OLDEST <= decoded.superblock.version <= schema.FORMAT_VERSION:
-            found[decoded.checksum] = decoded
-    superblocks = [decoded.superblock for decoded in found.values()]
-    superblocks.sort(key=lambda superblock: superblock.sequence, reverse=True)
+            decoded = None
+        copies.append(decoded)
+    return copies
+
+
+def _newest_first(copies: list[SuperblockCopy | None]) -> list[Superblock]:
+    """The different superblocks among the copies, those of the file that the newest belongs to."""
+    different = {found.checksum: found.superblock for found in copies if found is not None}
+    superblocks = sorted(different.values(), key=lambda superblock: superblock.sequence, reverse=True)
     return [superblock for superblock in superblocks if superblock.uuid == superblocks[0].uuid]
 
 

@@ -409,6 +409,16 @@ def test_sectors_that_cannot_be_read_are_lost_and_no_more(seed: int) -> None:
         TolerantStorage(source).write(0, b"x")
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_of_a_file_that_was_cut_short_the_rest_is_kept(seed: int, share: float) -> None:
+    image, model = made(seed, large_share=0.0)
+    outcome = salvaged(image[: GRID_OFFSET + int(share * (len(image) - GRID_OFFSET))])
+    assert outcome.report.root == "agreed"
+    kept = outcome.trees[MAIN]
+    assert kept.items() <= model.trees[MAIN].items()
+    assert len(kept) == len(model.trees[MAIN]) or not outcome.report.complete
+
+
 def test_a_tree_whose_name_is_lost_is_called_by_its_number(seed: int) -> None:
     profile = draw_profile(random.Random(3), memory_size=1 << 20, growth_factor=2, cache_size=0)
     run = Run(new_storage(profile), profile, Model())
