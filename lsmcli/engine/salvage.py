@@ -191,7 +191,7 @@ class _Salvage:
     def _names(self, view: _View) -> dict[int, str]:
         """The trees of a view by id. A tree that the catalog does not have was dropped, if the catalog is whole."""
         losses_before, self._withheld = len(self._report.losses), 0
-        names = {TREE_ID_MAIN: TREE_NAME_MAIN}
+        names, taken = {TREE_ID_MAIN: TREE_NAME_MAIN}, {TREE_NAME_MAIN}
         for key, value in self._entries(view, TREE_ID_CATALOG, "catalog"):
             try:
                 field, name = composite_key.decode(key)
@@ -200,20 +200,21 @@ class _Salvage:
             text = name.decode(errors="surrogateescape")
             tree_id = int.from_bytes(value, "little")
             usable = TREE_ID_MAIN < tree_id <= TREE_ID_MAX and 1 <= len(name) <= TREE_NAME_SIZE_MAX
-            if field == CATALOG_FIELD_TREE and usable and text not in names.values():
+            if field == CATALOG_FIELD_TREE and usable and text not in taken:
                 names[tree_id] = text
+                taken.add(text)
         certain = self._tables.exact and not self._log.lost and not self._withheld
         if not certain or len(self._report.losses) > losses_before:
             found = {source.info.tree_id for source in self._tables.sources if source.visible(view.snapshot)}
             for tree_id in sorted((found | set(view.memory)) - {TREE_ID_CATALOG} - set(names)):
-                names[tree_id] = self._free_name(f"tree-{tree_id}", names)
-                self._report.notes.append(f"the catalog does not tell the name of tree {tree_id}")
+                name_own = f"tree-{tree_id}"
+                while name_own in taken:
+                    name_own += "-salvaged"
+                names[tree_id] = name_own
+                note = f"the catalog does not tell the name of tree {tree_id}"
+                if note not in self._report.notes:
+                    self._report.notes.append(note)
         return names
-
-    def _free_name(self, wanted: str, names: dict[int, str]) -> str:
-        while wanted in names.values():
-            wanted += "-salvaged"
-        return wanted
 
     def _entries(self, view: _View, tree_id: int, tree: str) -> Iterator[tuple[bytes, bytes]]:
         """The entries of a tree in key order; what is lost of it goes into the report."""

@@ -25,12 +25,7 @@ from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import LoggedTable, decode_block
 from lsmcli.engine.salvage_manifest import Manifest, find_state, free_set_of, in_use, read_manifest, was_released
 from lsmcli.engine.salvage_survey import Survey, read_padded
-from lsmcli.engine.schema import (
-    BlockHeader,
-    BlockKind,
-    BlockReference,
-    Superblock,
-)
+from lsmcli.engine.schema import BlockHeader, BlockKind, BlockReference, Superblock
 from lsmcli.engine.table import read_index
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.value_block import ValueBlock
@@ -93,7 +88,7 @@ def tables_of(
 ) -> Tables:
     """The tables of the file. superblocks: those that may be its root, best first; survey: made when it is needed.
 
-    include_stale: read also what is known or suspected to be replaced, as the oldest of all.
+    include_stale: also value blocks that are known, or seem, to be replaced, as the oldest of all.
     """
     notes: list[str] = []
     manifest = Manifest([], set(), whole=False)
@@ -113,11 +108,13 @@ def tables_of(
         manifest, free_set = find_state(grid, survey(), notes)
     finder = _Finder(grid, survey, free_set)
     sources = finder.indexed(
-        Source(info, (info.level, 0), guessed=False) for info in manifest.tables if info.block_count
+        Source(info, (info.level, -info.snapshot_min), guessed=not manifest.whole)
+        for info in manifest.tables
+        if info.block_count
     )
     if not manifest.whole and (free_set is not None or not manifest.tables):
         sources += finder.indexed(finder.guesses(manifest.seen))
-    finder.complete(sources)
+    finder.complete()
     left_out = 0
     if include_stale or not manifest.whole:
         for orphan in finder.orphans(every=include_stale):
@@ -208,11 +205,10 @@ class _Finder:
             index = IndexBlock(self._grid.read(reference, BlockKind.INDEX))
         except (DamageError, FileError):
             return None
-        key_min = b""
         try:
             key_min = ValueBlock(self._grid.read(index.references[0], BlockKind.VALUE)).key(0)
         except (DamageError, FileError):
-            key_min = b"\0"
+            key_min = b"\0"  # nobody can tell it any more: the smallest that there is
         return TableInfo(
             tree_id=header.tree_id,
             level=header.level,
@@ -229,7 +225,7 @@ class _Finder:
 
     # Tables without an index block.
 
-    def complete(self, sources: list[Source]) -> None:
+    def complete(self) -> None:
         """Gives every table that lost its index block the value blocks that are its own."""
         if not self._broken:
             return
