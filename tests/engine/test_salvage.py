@@ -26,10 +26,11 @@ from lsmcli.engine.errors import FileError, FormatError, LsmError, ReadOnlyError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import HEADER_SIZE, Grid, block_count_of
 from lsmcli.engine.salvage import salvage
+from lsmcli.engine.salvage_log import Found, chains_of
 from lsmcli.engine.salvage_merge import key_before
 from lsmcli.engine.salvage_report import SalvageReport
 from lsmcli.engine.salvage_survey import TolerantStorage, find_root
-from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockKind, Superblock
+from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockKind, Superblock, WalRecordHeader
 from tests.testing.model import MAIN, Model, Trees
 from tests.testing.operations import (
     BLOCK_SIZE,
@@ -71,8 +72,10 @@ def salvaged(image: bytes | bytearray, *, include_stale: bool = False) -> Outcom
 
 
 @cache
-def made(seed: int, steps: int = 300, *, large_share: float = 0.02, scopes: bool = False) -> tuple[bytes, Model]:
-    """A closed file after random operations, and its model."""
+def made(
+    seed: int, steps: int = 300, *, large_share: float = 0.02, scopes: bool = False, killed: bool = False
+) -> tuple[bytes, Model]:
+    """A file after random operations, closed or as a killed writer leaves it, and its model."""
     rng = random.Random(seed)
     weights = WEIGHTS | dict.fromkeys(("begin_durable", "begin_bound", "persist", "discard"), 1 if scopes else 0)
     profile = draw_profile(
@@ -83,7 +86,8 @@ def made(seed: int, steps: int = 300, *, large_share: float = 0.02, scopes: bool
     draw = Draw(rng, profile, model)
     for _ in range(steps):
         run.do(draw.operation())
-    run.close()
+    if not killed:
+        run.close()
     return bytes(run.storage.image), model
 
 
@@ -147,6 +151,36 @@ def test_of_a_whole_file_everything_is_kept(seed: int, number: int) -> None:
     assert (outcome.scope is not None) == (state.before is not None)
     if state.before is not None:
         assert outcome.report.scope_changes is not None
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_of_a_killed_writer_everything_acknowledged_is_kept(seed: int, number: int) -> None:
+    image, model = made(seed + number, scopes=True, killed=True)
+    state = model.state.surviving
+    for outcome in (salvaged(image), salvaged(without_superblock(image, range(1, 6)))):
+        assert outcome.trees == state.trees
+        assert outcome.committed == state.committed
+        assert (outcome.scope is not None) == (state.before is not None)
+
+
+@pytest.mark.parametrize("end", ["persist", "discard", "killed"])
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("spilled", [False, True])
+def test_a_scope_that_ends_in_the_log_has_ended(end: str, durable: bool, spilled: bool) -> None:
+    profile = draw_profile(random.Random(1), memory_size=6000 if spilled else 1 << 20, growth_factor=2, cache_size=0)
+    run = Run(new_storage(profile), profile, Model())
+    run.do(Operation("batch", (MAIN, [(b"%03d" % i, b"old" * 9) for i in range(60)])))
+    run.do(Operation("begin_durable" if durable else "begin_bound"))
+    for i in range(0, 200 if spilled else 20, 2):
+        run.do(Operation("put", (MAIN, [(b"%03d" % i, b"new" * 20), (b"%03d" % (i + 1), None)])))
+    if end != "killed":
+        run.do(Operation(end))
+        run.do(Operation("put", (MAIN, [(b"000", b"newest"), (b"002", None)])))
+    state = run.model.state.surviving
+    outcome = salvaged(run.storage.image)
+    assert outcome.report.complete
+    assert outcome.trees == state.trees
+    assert outcome.committed == state.committed
 
 
 @pytest.mark.parametrize("spilled", [False, True])
@@ -367,6 +401,47 @@ def test_a_hole_in_the_log_is_named_and_the_ops_behind_it_count() -> None:
     assert "op 8 of the log" in loss.message
     assert set(run.model.trees[MAIN]) - set(outcome.trees[MAIN]) == {b"key 7"}
     assert not outcome.report.complete
+
+
+def log_with_a_hole() -> tuple[bytearray, Model]:
+    """Twenty puts in the log, of which the eighth is damaged, over a table with the first."""
+    profile = draw_profile(random.Random(3), memory_size=1 << 20, growth_factor=2, cache_size=0)
+    run = Run(new_storage(profile), profile, Model())
+    run.do(Operation("put", (MAIN, [(b"key 0", b"in a table")])))
+    run.do(Operation("checkpoint"))
+    for i in range(1, 20):
+        run.do(Operation("put", (MAIN, [(b"key %d" % i, b"here is value %d." % i)])))
+    run.close()
+    image = bytearray(run.storage.image)
+    image[image.index(b"here is value 7.")] ^= 1
+    return image, run.model
+
+
+def test_without_a_root_ops_newer_than_all_tables_count_on_both_sides_of_a_hole() -> None:
+    image, model = log_with_a_hole()
+    outcome = salvaged(without_superblock(image))
+    assert set(model.trees[MAIN]) - set(outcome.trees[MAIN]) == {b"key 7"}
+    assert "op 8 of the log" in next(loss for loss in outcome.report.losses if loss.zone == "wal").message
+
+
+def test_a_lost_end_of_the_log_is_named() -> None:
+    image, model = log_with_a_hole()
+    at = image.index(b"here is value 8.")
+    image[at : at + 4096] = bytes(4096)  # the closing mark goes too, but the superblock or a record knows better
+    outcome = salvaged(image)
+    assert outcome.trees[MAIN].items() <= model.trees[MAIN].items()
+    assert set(outcome.trees[MAIN]) == {b"key %d" % i for i in range(7)}
+
+
+def test_chains_are_told_apart() -> None:
+    def record(op: int, own: bytes, previous: bytes) -> Found:
+        return Found(WalRecordHeader(own, previous, b"", op, 0, 0, 0, 1, 0, 0), 0)
+
+    records = [record(3, b"c", b"b"), record(9, b"z", b"y"), record(2, b"b", b"a"), record(12, b"q", b"z")]
+    chains = [[found.header.op for found in chain] for chain in chains_of(records)]
+    assert chains == [[9], [2, 3]]
+    loop = [record(1, b"a", b"b"), record(2, b"b", b"a")]
+    assert chains_of(loop) == []
 
 
 def test_a_log_alone_is_enough() -> None:
