@@ -83,6 +83,9 @@ COMMANDS: Final = {
     "inspect-levels": ("lsmcli.commands.inspect_levels", "Show the levels of every tree and how full they are."),
     "inspect": ("lsmcli.commands.inspect", "Show superblock, wal, manifest, tables, grid, a block, constants."),
     "verify": ("lsmcli.commands.verify", "Check every checksum, order and reference."),
+    "doctor": ("lsmcli.commands.doctor", "Verify, and say what should be done about the file."),
+    "salvage": ("lsmcli.commands.salvage", "Write what a damaged file still holds to a new one."),
+    "torture": ("lsmcli.commands.torture", "Try this disk: kill writers at random, and check what is left."),
 }
 
 EXAMPLES: Final = """
@@ -274,6 +277,8 @@ def end_process(code: int) -> NoReturn:
 
 def run(words: list[str]) -> int:
     """Parse, run and finish one command; whatever goes wrong is raised, once the file is closed."""
+    if words[:1] == ["torture"] and not os.path.lexists("torture"):
+        words = [os.curdir, *words]  # the one command that makes a file of its own: FILE is the folder for it
     try:
         ctx = root.make_context("lsmcli", words, auto_envvar_prefix="LSMCLI")
     except click.exceptions.Exit as error:  # --version

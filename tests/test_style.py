@@ -37,6 +37,8 @@ ENGINE_ORDER = """
     keyspace scan_steps content_checksum contents differences pin guard bulk_puts bulk_load statistics database
     import_progress opening
     backup verifier inspector
+    salvage_survey salvage_log salvage_manifest salvage_tables salvage_merge salvage_report salvage
+    health
 """.split()
 
 # Parts of the forest and of the database that have files of their own, and name the whole for the type checker only.

@@ -130,6 +130,30 @@ def write_file(path: str, pieces: Iterable[bytes]) -> None:
         raise
 
 
+@contextmanager
+def new_file(path: str) -> Iterator[str]:
+    """A path beside `path` to make a file at; it gets its name when the block ends well, and goes away otherwise.
+
+    Raises StateError when something of that name is there already, which is never replaced.
+    """
+    if os.path.lexists(path):
+        raise StateError(f"{safe_text(path)} is there already: name a file that is not")
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileError(f"{safe_text(path)}: its folder is not there: make that first, or check the path")
+    path_temporary = os.path.join(folder, f".{os.path.basename(target)[:200]}.{os.getpid()}.tmp")
+    try:
+        yield path_temporary
+        os.rename(path_temporary, target)
+        _sync_folder(folder)
+    except OSError as error:
+        raise file_error(path, error) from None
+    finally:
+        with suppress(OSError):  # it has its name, or was never there
+            os.unlink(path_temporary)
+
+
 def _sync_folder(folder: str) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -33,7 +33,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     session: Session = ctx.obj
     session.require_file()
     report = inspector.verify(session.path)
-    problems = [{"zone": p.zone, "address": p.address, "message": p.message} for p in report.problems]
+    problems = [problem._asdict() for problem in report.problems]
     if as_json:
         whole = {"ok": report.ok, "problems": problems, "counts": report.counts}
         session.out.writelines(lines_bytes([json_line(whole)]))

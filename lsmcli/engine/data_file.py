@@ -128,16 +128,7 @@ class DataFile:
 
     def recovery(self) -> Recovery:
         """The WAL behind the checkpoint, to be iterated."""
-        sb = self.superblock
-        start = WalPosition(sb.op_checkpoint, sb.wal_position, sb.wal_chain, 0)
-        return recover(
-            self.storage,
-            uuid=sb.uuid,
-            offset=sb.wal_offset,
-            size=sb.wal_size,
-            start=start,
-            op_synced=sb.op_synced,
-        )
+        return recovery_of(self.storage, self.superblock)
 
     def follow(self, recovery: Recovery) -> None:
         """In a reader: takes note of what the recovered log adds."""
@@ -278,3 +269,15 @@ class DataFile:
     def shrink(self) -> None:
         """Gives the free end of the file back; only right after a checkpoint with keep_free=False."""
         self.grid.shrink_finish()
+
+
+def recovery_of(storage: Storage, superblock: Superblock) -> Recovery:
+    """The WAL behind the checkpoint of this superblock, to be iterated."""
+    return recover(
+        storage,
+        uuid=superblock.uuid,
+        offset=superblock.wal_offset,
+        size=superblock.wal_size,
+        start=WalPosition(superblock.op_checkpoint, superblock.wal_position, superblock.wal_chain, 0),
+        op_synced=superblock.op_synced,
+    )

@@ -66,7 +66,7 @@ T = TypeVar("T")
 
 SyncMode = Literal["normal", "commit"]
 
-_CATALOG_FIELD_TREE: Final = b"tree"
+CATALOG_FIELD_TREE: Final = b"tree"
 _CATALOG_KEY_NEXT_ID: Final = composite_key.encode(b"next tree id", b"")
 _TREE_ID_FIRST: Final = TREE_ID_MAIN + 1
 _TREE_ID_SIZE: Final = 2
@@ -438,12 +438,12 @@ class Database(Keyspace):
     def _catalog(self) -> dict[str, int]:
         """Names and ids of all trees but the main one."""
         if self._trees_known is None:
-            start = composite_key.encode(_CATALOG_FIELD_TREE, b"")
+            start = composite_key.encode(CATALOG_FIELD_TREE, b"")
             trees: dict[str, int] = {}
             for columns in self.scan_columns(TREE_ID_CATALOG, start, None, reverse=False, entries_first=64):
                 for key, value in zip(columns.keys, columns.values, strict=True):
                     field, name = composite_key.decode(key)
-                    if field == _CATALOG_FIELD_TREE:
+                    if field == CATALOG_FIELD_TREE:
                         tree_id = int.from_bytes(value, "little")
                         if len(value) != _TREE_ID_SIZE or tree_id < _TREE_ID_FIRST:
                             raise DamageError("the catalog gives a tree an impossible id; run verify", zone="value")
@@ -488,4 +488,4 @@ class Database(Keyspace):
 
 
 def _catalog_key(name: str) -> bytes:
-    return composite_key.encode(_CATALOG_FIELD_TREE, name.encode(errors="surrogateescape"))
+    return composite_key.encode(CATALOG_FIELD_TREE, name.encode(errors="surrogateescape"))

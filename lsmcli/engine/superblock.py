@@ -154,7 +154,7 @@ def _read_once(storage: Storage, name: str) -> SuperblockRead:
         raise NewerFormatError(
             f"{name} uses features {superblock.features_incompatible:#x} that this program does not know; update lsmcli"
         )
-    _check_sense(superblock, quorum.checksum)
+    check_sense(superblock, quorum.checksum)
     file_size = storage.size()  # after the copies: a writer beside us only makes it longer
     if file_size < superblock.storage_size:
         _damaged(
@@ -214,7 +214,7 @@ def _block_size_allowed(block_size: int) -> bool:
     return in_range and block_size & (block_size - 1) == 0
 
 
-def _check_sense(superblock: Superblock, checksum_found: bytes) -> None:
+def check_sense(superblock: Superblock, checksum_found: bytes) -> None:
     """DamageError when the checksum holds but a field cannot be what this program writes."""
     if superblock_checksum(superblock) != checksum_found:
         _damaged(superblock, "there are bytes behind its last field")

@@ -46,11 +46,16 @@ _LOGGED: Final = ", in the log"  # ends the name of an owner that only the log r
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong."""
+    """One thing that is wrong.
+
+    kind: "damage"; "copy" where another copy holds, so that the next writer repairs it; "leak" for a block that
+    nobody uses, which costs its space and nothing else.
+    """
 
     zone: str
     address: int | None  # of the grid block, None when the zone has no blocks
     message: str
+    kind: str = "damage"
 
 
 class VerifyReport(NamedTuple):
@@ -132,7 +137,7 @@ class _Verification:
         read = superblock_zone.read(self.storage, self.name)
         for slot in read.slots_to_repair:
             message = f"superblock copy {slot} is damaged; the others hold, and the next writer repairs it"
-            self.report.problems.append(Problem("superblock", None, message))
+            self.report.problems.append(Problem("superblock", None, message, "copy"))
         self._count("superblock_copies", constants.SUPERBLOCK_COPIES - len(read.slots_to_repair))
 
     def _ring(self) -> None:
@@ -163,15 +168,18 @@ class _Verification:
     def _both_copies(self, reference: BlockReference, kind: BlockKind, owner: str) -> None:
         """Verifies and owns a block and its second copy, each by itself."""
         assert self.file is not None
-        for address in (reference.address, reference.address_twin):
-            if address == 0:
-                continue
+        bad: list[Problem] = []
+        copies = [address for address in (reference.address, reference.address_twin) if address]
+        for address in copies:
             self._own(address, owner, owner.removeprefix("the "))
             try:
                 self.file.grid.read_copy(reference, kind, address)
             except (DamageError, FileError) as error:
                 zone = error.zone if isinstance(error, DamageError) else owner.removeprefix("the ")
-                self.report.problems.append(Problem(zone, address, str(error)))
+                bad.append(Problem(zone, address, str(error), "copy"))
+        if len(bad) == len(copies):
+            bad = [problem._replace(kind="damage") for problem in bad]
+        self.report.problems.extend(bad)
 
     def _manifest(self) -> list[TableInfo]:
         """Every table of the manifest log, both copies of whose blocks are verified."""
@@ -284,7 +292,7 @@ class _Verification:
         for address in free_set.acquired_addresses():
             if address not in self.owners:
                 message = f"block {address} is in use by nobody: its space is lost until the file is copied"
-                self.report.problems.append(Problem("free set", address, message))
+                self.report.problems.append(Problem("free set", address, message, "leak"))
         for address, owner in self.owners.items():
             # A value that only the WAL refers to may be newer than the free set.
             newer = owner.endswith(_LOGGED) or address > free_set.block_count
