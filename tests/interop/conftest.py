@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import NoReturn
 
 import pytest
 
-from lsmcli.formats import FORMATS
-from lsmcli.formats.rows import ReadOptions, Section, WriteOptions, columns_of, pieces_of
+import lsmcli
+from lsmcli.engine.constants import TREE_NAME_MAIN
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -125,29 +126,45 @@ def module() -> Callable[[str], ModuleType]:
 
 
 class Ours:
-    """Our side: pairs into a file of another format, and back."""
+    """Our side, as a user has it: the command line. Databases are new for each step."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._steps = 0
 
-    def export(self, pairs: Pairs, dest: str, *, name: str, encoding: str = "auto", tree: bytes | None = None) -> Path:
-        """A file that we export, of a database that holds the pairs."""
-        path = self.directory / dest
-        write = import_module(FORMATS[name]).write
-        options = WriteOptions(name=name, encoding=encoding)
-        path.write_bytes(b"".join(write([Section(tree, columns_of(pairs))], options)))
-        return path
+    def export(
+        self, pairs: Pairs, dest: str, *, name: str, encoding: str | None = None, tree: str = TREE_NAME_MAIN
+    ) -> Path:
+        """A file that we export, of a database that holds the pairs. A tree of a name is exported with its name."""
+        path = self._new_database()
+        with lsmcli.open(path) as database:
+            keyspace = database.tree(tree) if tree == TREE_NAME_MAIN else database.create_tree(tree)
+            keyspace.put_many(pairs)
+        options = [] if encoding is None else ["--encoding", encoding]
+        self._lsmcli(path, "export", dest, "--format", name, *options, *(["--all-trees"] if tree != "main" else []))
+        return self.directory / dest
 
-    def imported(self, source: Path | bytes, *, name: str) -> Pairs:
+    def imported(self, source: Path | bytes, *, name: str, tree: str = TREE_NAME_MAIN) -> Pairs:
         """The pairs of a database into which we imported a file, in the order of their keys."""
-        path = source if isinstance(source, Path) else self.directory / "source"
         if isinstance(source, bytes):
-            path.write_bytes(source)
-        found: dict[bytes, bytes | None] = {}
-        with path.open("rb") as stream, path.open("rb") as file:
-            for rows in import_module(FORMATS[name]).read(pieces_of(stream), ReadOptions(name=name, file=file)):
-                found.update(zip(rows.keys, rows.values, strict=True))
-        return sorted((key, value) for key, value in found.items() if value is not None)
+            file = self.directory / "source"
+            file.write_bytes(source)
+        else:
+            file = source
+        path = self._new_database()
+        self._lsmcli(path, "import", str(file), "--format", name)
+        with lsmcli.open(path, "r") as database:
+            return list(database.tree(tree).scan())
+
+    def _new_database(self) -> Path:
+        self._steps += 1
+        return self.directory / f"{self._steps}.lsm"
+
+    def _lsmcli(self, path: Path, *words: str) -> None:
+        command = [sys.executable, "-m", "lsmcli", str(path), *words]
+        done = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == ""
 
 
 @pytest.fixture

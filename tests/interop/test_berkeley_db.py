@@ -26,6 +26,7 @@ def test_their_printed_dump_is_read(tool: ToolOf, ours: Ours, pairs: Pairs) -> N
 
 
 def test_a_database_in_a_file_is_a_tree(tool: ToolOf, ours: Ours) -> None:
-    tool("db5.3_load")("-f", ours.export(BINARY, "ours.dump", name="bdb", tree=b"users"), "their.db")
-    theirs = tool("db5.3_dump")("-s", "users", "their.db")
-    assert ours.imported(theirs, name="bdb") == BINARY
+    tool("db5.3_load")("-f", ours.export(BINARY, "ours.dump", name="bdb", tree="users"), "their.db")
+    theirs = tool("db5.3_dump")("their.db")
+    assert b"\ndatabase=users\n" in theirs
+    assert ours.imported(theirs, name="bdb", tree="users") == BINARY

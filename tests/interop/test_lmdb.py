@@ -31,11 +31,11 @@ def test_more_than_the_default_map_is_loaded(tool: ToolOf, ours: Ours) -> None:
 
 
 def test_a_named_database_is_a_tree(tool: ToolOf, ours: Ours) -> None:
-    tool("mdb_load")("-n", "-f", ours.export(BINARY, "ours.dump", name="lmdb", tree=b"users"), "env.mdb")
+    tool("mdb_load")("-n", "-f", ours.export(BINARY, "ours.dump", name="lmdb", tree="users"), "env.mdb")
     theirs = tool("mdb_dump")("-n", "-s", "users", "env.mdb")
     assert b"\ndatabase=users\n" in theirs
-    assert ours.imported(theirs, name="lmdb") == BINARY
-    assert ours.imported(tool("mdb_dump")("-n", "-a", "env.mdb"), name="bdb") == BINARY
+    assert ours.imported(theirs, name="lmdb", tree="users") == BINARY
+    assert ours.imported(tool("mdb_dump")("-n", "-a", "env.mdb"), name="bdb", tree="users") == BINARY
 
 
 def test_the_lone_backslash_of_an_old_mdb_dump_is_refused_rather_than_misread(tool: ToolOf, ours: Ours) -> None:
