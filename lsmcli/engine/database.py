@@ -57,6 +57,7 @@ from lsmcli.engine.scope import ScopeStatus
 from lsmcli.engine.statistics import forest_stats, tree_levels
 from lsmcli.engine.storage import FileStorage
 from lsmcli.engine.tree import Tree
+from lsmcli.engine.tree_name import canonical_name
 from lsmcli.engine.wal_entry import encode_entries, encode_entry
 
 if TYPE_CHECKING:
@@ -386,6 +387,7 @@ class Database(Keyspace):
 
     def tree_id(self, name: str) -> int:
         """The id of the tree of this name, as blocks and tables carry it. TreeError when there is none."""
+        name = canonical_name(name)
         with self.lock:
             self.usable()
             tree_id = TREE_ID_MAIN if name == TREE_NAME_MAIN else self._catalog().get(name)
@@ -401,6 +403,7 @@ class Database(Keyspace):
 
     def create_tree(self, name: str) -> Keyspace:
         """A new, empty tree. TreeError when the name is taken, LimitError when it cannot be a name."""
+        name = canonical_name(name)
         encoded = name.encode(errors="surrogateescape")
         if not 1 <= len(encoded) <= TREE_NAME_SIZE_MAX:
             raise LimitError(f"a tree's name has 1 to {TREE_NAME_SIZE_MAX} bytes, not {len(encoded)}")
@@ -424,6 +427,7 @@ class Database(Keyspace):
 
     def drop_tree(self, name: str) -> None:
         """Removes a tree with all its entries. TreeError when there is none, and for "main"."""
+        name = canonical_name(name)
         with self.lock:
             self.writer()
             if name == TREE_NAME_MAIN:

@@ -167,6 +167,22 @@ def test_a_scope_holds_trees_too(path: Path) -> None:
         assert database.tree("kept")[b"k"] == b"v"
 
 
+def test_one_name_of_a_tree_in_two_locales(path: Path) -> None:
+    name, escaped = "дерево", "дерево".encode().decode("ascii", "surrogateescape")
+    with lsmcli.open(path) as database:
+        database.create_tree(escaped)[b"k"] = b"v"
+        assert database.trees() == ["main", name]
+        assert database.tree(name)[b"k"] == database.tree(escaped)[b"k"] == b"v"
+        for other in (name, escaped):
+            with pytest.raises(TreeError, match="already"):
+                database.create_tree(other)
+        for use in (database.create_tree, database.tree, database.drop_tree):
+            with pytest.raises(LimitError, match="surrogate"):
+                use("\ud800")
+        database.drop_tree(escaped)
+        assert database.trees() == ["main"]
+
+
 def test_names_of_trees(path: Path) -> None:
     with lsmcli.open(path) as database:
         for name in ("b", "a", "\N{SNOWMAN}", "with space"):
