@@ -132,7 +132,8 @@ def _show_integer(name: str) -> Callable[[bytes], bytes]:
 def _show_json(data: bytes) -> bytes:
     from lsmcli.formats.json_text import text_of
 
-    return text_of(data).encode()
+    text = text_of(data)
+    return (text if text.isprintable() else text_of(data, ascii_only=True)).encode()
 
 
 def _show_redacted(data: bytes) -> bytes:

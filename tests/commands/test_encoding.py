@@ -101,6 +101,12 @@ def test_how_two_bytes_are_shown(name: str, shown: bytes) -> None:
     assert CODECS[name].show(b"a\x00") == shown
 
 
+def test_json_is_text_that_steers_no_terminal() -> None:
+    show = CODECS["json"].show
+    assert show("né".encode()) == '"né"'.encode()
+    assert show("né\u202e\x9b".encode()) == b'"n\\u00e9\\u202e\\u009b"'
+
+
 def test_redacted_tells_the_size_and_not_the_bytes() -> None:
     shown = CODECS["redacted"].show(b"secret")
     assert b"secret" not in shown
