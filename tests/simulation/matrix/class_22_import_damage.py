@@ -26,7 +26,7 @@ from tests.testing.trial import Trial
 
 CASES: Final = 3_000
 SLICES: Final = 2
-CHANGES: Final = 200
+CHANGES: Final = 700
 
 Model = dict[bytes, bytes]
 
