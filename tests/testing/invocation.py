@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
+from unittest import mock
 
 import lsmcli
 from lsmcli.cli import main
@@ -65,6 +66,13 @@ def invoke(words: Sequence[str], stdin: bytes = b"", *, terminal: bool = False) 
     with streams(io.BytesIO(stdin), out, err):
         code = main(words)
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def no_syncs() -> Iterator[None]:
+    """Nothing waits for the disk within the block: for what no power failure is part of, ten times as fast."""
+    with mock.patch("os.fsync", lambda fd: None), mock.patch("os.fdatasync", lambda fd: None):
+        yield
 
 
 def one_line(outcome: Outcome) -> str:

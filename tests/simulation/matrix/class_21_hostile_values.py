@@ -25,7 +25,7 @@ import lsmcli
 from lsmcli.commands.encoding import CODECS
 from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.formats.esc import parse_field, parse_quoted, plain, quoted
-from tests.testing.invocation import Outcome, invoke, one_line, run_batch
+from tests.testing.invocation import Outcome, invoke, no_syncs, one_line, run_batch
 from tests.testing.payloads import payloads
 from tests.testing.trial import Trial
 
@@ -47,6 +47,7 @@ READERS: Final[dict[str, Callable[[bytes], bytes]]] = {
 AS_THEY_ARE: Final = {"raw", "utf8"}  # formats that ask for the bytes themselves, also on a terminal
 
 
+@no_syncs()
 def run(trial: Trial) -> None:
     """Stores every payload in every way, then shows each in every way."""
     some = payloads(trial.rng("payloads"))
