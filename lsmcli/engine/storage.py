@@ -431,5 +431,10 @@ def _pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
 def _sync_data(fd: int) -> None:
     if sys.platform == "darwin":
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves the data in the drive's cache
-    else:
+        return
+    try:
         os.fdatasync(fd)
+    except OSError as error:
+        if error.errno not in storage_errors.ERRNO_NOT_SUPPORTED:
+            raise
+        os.fsync(fd)  # no sync was tried yet: this file system has none for data alone

@@ -1,0 +1,169 @@
+"""Class 27: what a kernel or a file system does not have.
+
+Injects: for each system call of the storage that has a substitute, and for the locks, the refusals that systems give
+when they lack it: ENOSYS, EOPNOTSUPP, EINVAL, EPERM, ENOLCK; and a Python whose modules lack the names.
+
+Must hold: without space reserved ahead, links, hints, syncs of directories, syncs of data alone, or locks on ranges,
+everything works as it does with them: the same entries, a sound file, one writer at a time, a new file that appears
+only when it is complete. A file system without any locks is refused, in one line that says so. What has no substitute
+(a sync that fails) is an error, never passed over.
+
+Cases: each refusal of each call under each of the COMMANDS; and two writers with each kind of lock.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import lsmcli
+from lsmcli.engine.errors import LockedError
+from tests.testing.invocation import invoke, one_line
+from tests.testing.trial import Trial
+
+CASES: Final = 80
+ROUNDS: Final = 1
+
+ROWS: Final = b"".join(b"row%04d\t%s\n" % (number, b"v" * 90) for number in range(2000))
+COMMANDS: Final = (["put", "a", "1"], ["import", "--format", "tsv"], ["exec"])
+SCRIPT: Final = b"put a 1\nscope begin\nput b 2\nscope persist\ncompact\n"
+
+# The call, what it may be refused with, and whether there is a way without it.
+FEATURES: Final[tuple[tuple[str, tuple[int, ...], bool], ...]] = (
+    ("posix_fallocate", (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL), True),
+    ("posix_fadvise", (errno.ENOSYS, errno.EINVAL, errno.ESPIPE), True),
+    ("link", (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS), True),
+    ("directory sync", (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS), True),
+    ("fdatasync", (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP), True),
+    ("range lock", (errno.EINVAL,), True),
+    ("range lock", (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP), False),
+    ("any lock", (errno.ENOLCK, errno.EOPNOTSUPP), False),
+    ("any sync", (errno.EINVAL, errno.ENOSYS, errno.EIO), False),
+)
+NAMES: Final = (("os", "posix_fadvise"), ("fcntl", "F_OFD_SETLK"))
+
+
+def run(trial: Trial) -> None:
+    """Each feature, missing in each way, under each command; then the locks."""
+    for name, refusals, has_substitute in FEATURES:
+        for number in refusals:
+            for words in COMMANDS:
+                if trial.begin(f"no {name} ({errno.errorcode[number]}): {words[0]}"):
+                    with _without(name, number):
+                        if has_substitute:
+                            _works(trial, words)
+                        else:
+                            _refused(trial, words, name)
+    for module, name in NAMES:
+        for words in COMMANDS:
+            if trial.begin(f"no {module}.{name}: {words[0]}"):
+                with _nameless(module, name):
+                    _works(trial, words)
+    for name in ("", "range lock"):
+        if trial.begin(f"two writers, without {name or 'nothing'}"):
+            with _without(name, errno.EINVAL):
+                _two_writers(trial.directory / f"{trial.case}.lsm")
+
+
+@contextmanager
+def _without(name: str, number: int) -> Iterator[None]:
+    """Calls of this kind are refused."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    real_fsync, real_fcntl = os.fsync, fcntl.fcntl
+
+    def fsync_of_files(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            refuse()
+        real_fsync(fd)
+
+    def fcntl_without_ranges(fd: int, command: int, *arguments: Any) -> Any:
+        if command in (fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK):
+            refuse()
+        return real_fcntl(fd, command, *arguments)
+
+    patches: dict[str, Any] = {
+        "": {},
+        "posix_fallocate": {"os.posix_fallocate": refuse},
+        "posix_fadvise": {"os.posix_fadvise": refuse},
+        "link": {"os.link": refuse},
+        "fdatasync": {"os.fdatasync": refuse},
+        "directory sync": {"os.fsync": fsync_of_files},
+        "range lock": {"fcntl.fcntl": fcntl_without_ranges},
+        "any lock": {"fcntl.fcntl": fcntl_without_ranges, "fcntl.flock": refuse},
+        "any sync": {"os.fdatasync": refuse, "os.fsync": refuse},
+    }[name]
+    with ExitStack() as stack:
+        for target, substitute in patches.items():
+            stack.enter_context(mock.patch(target, substitute))
+        yield
+
+
+@contextmanager
+def _nameless(module: str, name: str) -> Iterator[None]:
+    """A Python that was built without this name."""
+    owner = {"os": os, "fcntl": fcntl}[module]
+    value = getattr(owner, name)
+    delattr(owner, name)
+    try:
+        yield
+    finally:
+        setattr(owner, name, value)
+
+
+def _run(path: Path, words: list[str]) -> Any:
+    return invoke([str(path), *words], ROWS if words[0] == "import" else SCRIPT)
+
+
+def _expected(words: list[str]) -> dict[bytes, bytes]:
+    if words[0] == "import":
+        return {line.split(b"\t")[0]: line.split(b"\t")[1] for line in ROWS.splitlines()}
+    return {b"a": b"1"} if words[0] == "put" else {b"a": b"1", b"b": b"2"}
+
+
+def _works(trial: Trial, words: list[str]) -> None:
+    """On a new file, and on one that is there."""
+    path = trial.directory / f"{trial.case}.lsm"
+    for _ in range(2):
+        outcome = _run(path, words)
+        assert outcome.code == 0, outcome
+        with lsmcli.open(path, "r") as database:
+            assert dict(database.scan()) == _expected(words)
+    assert invoke([str(path), "verify"]).code == 0
+    assert not [name for name in os.listdir(trial.directory) if name.endswith(".tmp")]
+
+
+def _refused(trial: Trial, words: list[str], name: str) -> None:
+    """On a file that is there: it stays as it was; a new one is at most empty."""
+    path = trial.directory / f"{trial.case}.lsm"
+    outcome = _run(path, words)
+    assert outcome.code == 5, outcome
+    text = outcome.err.decode()
+    assert "Traceback" not in text and text.count("\n") <= 2, outcome
+    if words[0] != "exec":
+        one_line(outcome)
+    assert ("cannot be locked" in text) == (name != "any sync"), text
+    if path.exists():
+        with lsmcli.open(path, "r") as database:
+            assert dict(database.scan()) == {}
+    assert not [left for left in os.listdir(trial.directory) if left.endswith(".tmp")]
+
+
+def _two_writers(path: Path) -> None:
+    with lsmcli.open(path) as first:
+        first.put(b"a", b"1")
+        try:
+            lsmcli.open(path, "w", wait_s=0.0)
+        except LockedError as error:
+            assert error.pid == os.getpid()
+        else:
+            raise AssertionError("two writers at once")
+        first.put(b"b", b"2")
+    with lsmcli.open(path, "w") as second:
+        assert dict(second.scan()) == {b"a": b"1", b"b": b"2"}
