@@ -9,7 +9,6 @@ import random
 from typing import NamedTuple
 
 from lsmcli.engine import constants
-from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import ZONE_BY_KIND
@@ -27,7 +26,10 @@ ABSENT = (b"\0", b"absent", b"key 07\0", b"\xff" * 9)
 
 
 class Sample(NamedTuple):
-    """A file, what it holds, and which bytes of it are in use for what. The first zone is the live log."""
+    """A file, what it holds, and which bytes of it are in use for what.
+
+    The first zone is the log, the next one the mark that ends it.
+    """
 
     image: Pages
     profile: Profile
@@ -57,8 +59,12 @@ def sample_of(rng: random.Random) -> Sample:
     run._put(MAIN, [(b"key 05", None)])
     log = run.database.forest.file.wal
     zones = [("wal", range(log.offset + log.start.position, log.offset + log.position))]
+    mark = log.position
     run.close()
-    free_set = DataFile(run.storage.reopen(), cache_size=0, writable=False).free_set_open()
+    zones.append(("wal", range(log.offset + mark, log.offset + log.position)))
+    # A writer has marked what the log alone refers to as well.
+    free_set = open_database_on(run.storage.reopen(), profile).forest.file.grid.free_set
+    assert free_set is not None
     sample = Sample(run.storage.image, profile, model, zones + _zones(run.storage.image, free_set))
     assert {zone for zone, _ in sample.zones} == ZONES
     return sample
