@@ -37,9 +37,9 @@ MASKS_OF_A_CALL: Final = 6
 
 def run(trial: Trial) -> None:
     """All contents against the reference; then one checkpoint on a disk."""
-    _contents(trial)
-    _schedules(trial)
     _verified(trial)
+    _schedules(trial)
+    _contents(trial)
 
 
 # Contents.

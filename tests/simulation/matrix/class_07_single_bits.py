@@ -10,7 +10,8 @@ bit, and no tree but the one that the block belongs to is affected. By zone:
     WAL, index, value, large value      right, or a DamageError
     lock sector, unused bytes           every answer is right
 
-and the verifier, asked now and then, sees every flip in a byte that a checksum covers, and names its zone.
+and the verifier, asked now and then, sees every flip in a byte that a checksum covers, and names its zone; but for the
+mark at the end of the log, which no one counts on.
 
 Cases: every used byte, and UNUSED others. `python -m tests.simulation.every_bit` flips all bits of one file.
 """
@@ -105,7 +106,9 @@ def _examine(trial: Trial, sample: Sample, zone: str, tree: str | None, bit: int
     trial.mark(f"{zone}: {'told of' if damages else 'right'}")
     if rng.random() < SOMETIMES:
         zones = {problem.zone for problem in verify(disk).problems}
-        assert zones == (set() if zone in HARMLESS else {zone}), f"the verifier names {zones or 'nothing'}"
+        # A log without the mark at its end looks like one that was not closed.
+        unseen = zone in HARMLESS or bit // 8 in sample.zones[1][1]
+        assert zones == (set() if unseen else {zone}), f"the verifier names {zones or 'nothing'}"
     assert disk.image == before, "reading has changed the file"
     if repaired:
         assert restored(sample, disk), "a writer has not repaired it"
