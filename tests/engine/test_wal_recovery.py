@@ -96,41 +96,6 @@ def test_every_kind_of_record_comes_back_in_order() -> None:
     assert [(header.op, header.kind) for header in log.reread().headers] == [(1, 1), (2, 3), (3, 1), (3, 2), (4, 5)]
 
 
-@pytest.mark.parametrize("has_mark", [False, True])
-@pytest.mark.parametrize("synced_after", range(16), ids="synced after {:04b}".format)
-def test_every_fate_of_every_record_gets_its_verdict(synced_after: int, has_mark: bool) -> None:
-    log, told, op_synced = Log(512), [], 0
-    for op in range(1, 5):
-        told.append(op_synced)
-        log.put(b"%d" % op * 20)
-        if synced_after >> (op - 1) & 1:
-            log.sync()
-            op_synced = op
-    if has_mark and op_synced > told[-1]:
-        log.mark()
-        told.append(op_synced)
-    places = log.positions()
-    assert len(places) == len(told)
-    for fates in itertools.product(".x0t", repeat=len(told)):
-        disk = log.storage.reopen()
-        for (offset, size), fate in zip(places, fates, strict=True):
-            spoil(disk, offset, size, fate)
-        chain = next((i for i, fate in enumerate(fates) if fate != "."), 5)
-        # Records 0 … 3 are ops 1 … 4, record 4 is a mark: it counts where its op is past the chain's.
-        op_last = min(chain, 4)
-        behind = [told[i] for i in range(chain, len(told)) if fates[i] == "."]
-        watermark = max([0, *told[:chain], *behind])
-        found = outcome(log, disk)
-        if watermark > op_last:
-            assert isinstance(found, DamageError), fates
-            assert f"op {op_last + 1} was acknowledged" in str(found)
-        else:
-            assert isinstance(found, Reread), fates
-            assert found.tail.op == op_last
-            assert found.op_synced == watermark
-            assert found.dropped or not behind
-
-
 def test_the_superblock_alone_can_tell_of_damage() -> None:
     log = Log(512).put(b"one", b"two").sync()
     log.op_synced = 2

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from lsmcli.engine import constants
 from lsmcli.engine.errors import DamageError
+from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import ZONE_BY_KIND
 from lsmcli.engine.schema import BLOCK_HEADER, SUPERBLOCK, SUPERBLOCK_COPY_HEAD, BlockKind
 from tests.testing.model import MAIN, Model
@@ -20,11 +21,15 @@ from tests.testing.storage import SimulatedStorage
 ZONES = {"superblock", "lock", "wal", *ZONE_BY_KIND.values()}
 REPAIRED = {"superblock", "manifest", "free set"}  # there are copies: every answer is right
 HARMLESS = {"lock", "unused"}
+_RESERVED = range(20, 24)  # of a superblock copy
 ABSENT = (b"\0", b"absent", b"key 07\0", b"\xff" * 9)
 
 
 class Sample(NamedTuple):
-    """A file, what it holds, and which bytes of it are in use for what. The first zone is the live log."""
+    """A file, what it holds, and which bytes of it are in use for what.
+
+    The first zone is the log, the next one the mark that ends it.
+    """
 
     image: Pages
     profile: Profile
@@ -54,43 +59,72 @@ def sample_of(rng: random.Random) -> Sample:
     run._put(MAIN, [(b"key 05", None)])
     log = run.database.forest.file.wal
     zones = [("wal", range(log.offset + log.start.position, log.offset + log.position))]
+    mark = log.position
     run.close()
-    sample = Sample(run.storage.image, profile, model, zones + _zones(run.storage.image))
+    zones.append(("wal", range(log.offset + mark, log.offset + log.position)))
+    # A writer has marked what the log alone refers to as well.
+    free_set = open_database_on(run.storage.reopen(), profile).forest.file.grid.free_set
+    assert free_set is not None
+    sample = Sample(run.storage.image, profile, model, zones + _zones(run.storage.image, free_set))
     assert {zone for zone, _ in sample.zones} == ZONES
     return sample
 
 
-def _zones(image: Pages) -> list[tuple[str, range]]:
+def _zones(image: Pages, free_set: FreeSet) -> list[tuple[str, range]]:
     zones = []
     for copy in range(constants.SUPERBLOCK_COPIES):
         offset = constants.superblock_copy_offset(copy)
-        zones.append(("superblock", range(offset, offset + SUPERBLOCK_COPY_HEAD.size + SUPERBLOCK.size)))
+        # Four bytes between the copy's number and the checksum are reserved: nobody looks at them.
+        end = offset + SUPERBLOCK_COPY_HEAD.size + SUPERBLOCK.size
+        zones.append(("superblock", range(offset, offset + _RESERVED.start)))
+        zones.append(("superblock", range(offset + _RESERVED.stop, end)))
     zones.append(("lock", range(constants.LOCK_OFFSET, constants.LOCK_OFFSET + 64)))
-    for offset in range(constants.GRID_OFFSET, len(image), BLOCK_SIZE):
+    for address in free_set.acquired_addresses():
+        offset = constants.GRID_OFFSET + (address - 1) * BLOCK_SIZE
         header = BLOCK_HEADER.unpack(image.read(offset, BLOCK_HEADER.size))
         if header.size:
             zones.append((ZONE_BY_KIND[BlockKind(header.kind)], range(offset, offset + header.size)))
     return zones
 
 
+class Damage(NamedTuple):
+    """A question that was answered by a DamageError."""
+
+    tree: str  # "": nothing of the file could be asked
+    zone: str
+
+
 def assert_right_or_damage(
     sample: Sample, storage: SimulatedStorage, *, thorough: bool = True, log_cut: bool = False
 ) -> int:
-    """Asks for everything, thoroughly in all ways; returns how many questions were answered by a DamageError.
+    """Asks for everything; returns how many questions were answered by a DamageError: see damages_met."""
+    return len(damages_met(sample, storage, thorough=thorough, op_min=0 if log_cut else None))
 
-    log_cut: the damage takes the end of the log with all that tells of it, the one loss that nothing can notice:
-    then an earlier state is right as well.
+
+def damages_met(
+    sample: Sample,
+    storage: SimulatedStorage,
+    *,
+    thorough: bool = True,
+    op_min: int | None = None,
+    cache_size: int = 0,
+) -> list[Damage]:
+    """Asks for everything, thoroughly in all ways; the questions that were answered by a DamageError.
+
+    op_min: the damage takes the end of the log with all that tells of it, the one loss that nothing can notice:
+    then the state from this op on is right as well. A wrong answer is an AssertionError.
     """
     state = sample.model.state
     try:
-        database = open_database_on(storage, sample.profile, writable=False)
+        database = open_database_on(storage, sample.profile._replace(cache_size=cache_size), writable=False)
         names = database.trees()
-    except DamageError:
-        return 1
-    if log_cut:
+    except DamageError as error:
+        return [Damage("", error.zone)]
+    if op_min is not None:
+        assert op_min <= database.forest.op <= sample.model.op, f"op {database.forest.op} was found, {op_min} was told"
         state = sample.model.history[database.forest.op]
     assert set(names) == set(state.trees)
-    damages = 0
+    damages = []
     for name, tree in state.trees.items():
         keyspace = database.tree(name)
         for reverse in (False, True) if thorough else (False,):
@@ -100,16 +134,16 @@ def assert_right_or_damage(
                 for pair in keyspace.scan(reverse=reverse):
                     found.append(pair)  # noqa: PERF402  # what came before the error counts
                 assert len(found) == len(wanted)
-            except DamageError:
-                damages += 1
+            except DamageError as error:
+                damages.append(Damage(name, error.zone))
             assert found == wanted[: len(found)]
         for key in (*tree, *ABSENT) if thorough else ():
             try:
                 assert keyspace.get(key) == tree.get(key)
-            except DamageError:
-                damages += 1
+            except DamageError as error:
+                damages.append(Damage(name, error.zone))
         try:
             assert keyspace.get_many([*ABSENT, *tree]) == [None] * len(ABSENT) + list(tree.values())
-        except DamageError:
-            damages += 1
+        except DamageError as error:
+            damages.append(Damage(name, error.zone))
     return damages
