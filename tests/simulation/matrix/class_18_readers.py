@@ -26,7 +26,7 @@ from tests.testing.pages import Pages
 from tests.testing.storage import SimulatedStorage
 from tests.testing.trace import Change, Trace
 from tests.testing.trial import Trial
-from tests.testing.workloads import crash_trace
+from tests.testing.workloads import crash_trace, ring_trace
 
 CASES: Final = 6_000
 SHARE: Final = 0.12
@@ -39,6 +39,7 @@ SITUATIONS: Final = (
 )
 
 STEPS: Final = 60
+RING_SHARE: Final = 0.25  # of the rounds: the log goes around under the reader
 STEPS_LIFE: Final = 250
 SWITCHES_MAX: Final = 3
 SCHEDULES_DRAWN: Final = 8  # of two and three switches, for each place of the writer
@@ -171,7 +172,8 @@ class Reader:
 def run(trial: Trial) -> None:
     """One run, read before each of its calls; then two lives."""
     rng = trial.rng()
-    trace = crash_trace(rng, STEPS, cache_size=rng.choice((0, 1 << 20)))
+    around = rng.random() < RING_SHARE
+    trace = ring_trace(rng) if around else crash_trace(rng, STEPS, cache_size=rng.choice((0, 1 << 20)))
     image = Pages(trace.start.image)
     for position in range(len(trace.changes) + 1):
         _schedules(trial, trace, image, position)
