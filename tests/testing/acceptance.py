@@ -97,6 +97,24 @@ def accept(
     return op
 
 
+def accept_lasting(
+    disk: SimulatedStorage,
+    profile: Profile,
+    history: list[State],
+    op_min: int,
+    op_max: int,
+    trial: Trial,
+) -> None:
+    """O1 of a disk whose page cache may hold what no power failure would leave: what a recovery has read, it has
+    stored, so that a power failure right behind it takes nothing of that away."""
+    disk = disk.reopen()
+    writer = open_database_on(disk, profile)
+    op, state = matching(writer, history, op_min, op_max)
+    again = open_database_on(disk.crash(trial.rng_case()), profile)
+    assert contents(again) == state.trees, f"op {op} was read, and did not survive"
+    trial.mark("power failure behind a recovery")
+
+
 def model_at(state: State, op: int) -> Model:
     """A model that goes on from a state."""
     model = Model()

@@ -19,7 +19,7 @@ from tests.testing.pages import Pages
 from tests.testing.storage import SimulatedStorage
 from tests.testing.trace import Change
 
-_COPY_OFFSETS = {constants.superblock_copy_offset(copy) for copy in range(constants.SUPERBLOCK_COPIES)}
+SUPERBLOCK_OFFSETS = {constants.superblock_copy_offset(copy) for copy in range(constants.SUPERBLOCK_COPIES)}
 
 
 class Claim(NamedTuple):
@@ -37,7 +37,7 @@ def claims_of(changes: list[Change], uuid: bytes) -> list[Claim]:
     for number, change in enumerate(changes):
         if change.kind != "write":
             continue
-        if change.offset in _COPY_OFFSETS:
+        if change.offset in SUPERBLOCK_OFFSETS:
             superblock = SUPERBLOCK.unpack(change.data, SUPERBLOCK_COPY_HEAD.size)
             copies[superblock.sequence] += 1
             if copies[superblock.sequence] >= constants.SUPERBLOCK_QUORUM_OPEN:

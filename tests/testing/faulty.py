@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from lsmcli.engine.errors import FileError, NoSpaceError, OutcomeUnknownError
-from tests.testing.acceptance import accept
+from tests.testing.acceptance import accept, accept_lasting
 from tests.testing.model import Model
 from tests.testing.operations import Draw, Operation, Profile, Run, assert_verified, contents
 from tests.testing.shrink import fits
@@ -170,7 +170,11 @@ def _examine_outcomes(trial: Trial, run: Run, fault: Fault) -> None:
     """What the page cache has, and what a power failure leaves."""
     storage, model = run.storage, run.model
     rng = trial.rng_case()
-    which = rng.randrange(3)
+    which = rng.randrange(4)
+    if which == 3 and fault is not Fault.SYNC_LATE:
+        kept = run.op_synced if fault is Fault.SYNC_REVERTS else run.op_done
+        accept_lasting(storage, run.profile, model.history, kept, model.op, trial)
+        return
     if which == 0:
         kept = run.op_synced if fault is Fault.SYNC_REVERTS else run.op_done
         disk = storage.reopen()

@@ -269,7 +269,13 @@ class Run:
 
     def _put(self, name: str, entries: list[tuple[bytes, bytes | None]]) -> None:
         self.model.write(name, entries)
-        self.database.tree(name).write(entries)
+        tree = self.database.tree(name)
+        if len(entries) > 1:
+            tree.write(entries)
+        elif (value := entries[0][1]) is not None:
+            tree.put(entries[0][0], value)
+        else:
+            tree.delete(entries[0][0])
 
     _remove = _batch = _put
 

@@ -23,6 +23,9 @@ from tests.testing.operations import (
 from tests.testing.pages import Pages
 from tests.testing.trace import RecordingStorage, Trace, record
 
+STEPS = 120
+RING_STEPS = 50
+
 READS = dict.fromkeys(("get", "get_many", "scan", "iterate"), 0)
 WEIGHTS_CRASH = {**WEIGHTS, **READS, "put": 30, "checkpoint": 1, "compact": 0.3, "delete_range": 0.5, "drop_tree": 0.7}
 WEIGHTS_SCOPES = {**WEIGHTS_CRASH, "begin_durable": 6, "begin_bound": 6, "persist": 2, "discard": 2, "reopen": 2}
@@ -49,7 +52,7 @@ def small_profile(rng: random.Random, **fixed: Any) -> Profile:
         hot_share=rng.choice((0.0, 0.2)),
         window=len(keys),
         value_size_max=rng.choice((10, 60, 400)),
-        large_share=rng.choice((0.0, 0.0, 0.03, 0.15)),
+        large_share=rng.choice((0.0, 0.03, 0.15, 0.3)),
         sync=rng.choice(("normal", "normal", "commit")),
     )
     return profile._replace(**fixed)
@@ -138,13 +141,16 @@ def log_moving_trace(rng: random.Random) -> Trace:
     profile = small_profile(rng, memory_size=64 * KIB, large_share=0.0)
     run = run_from(start_new(), profile)
     put = [Operation("put", (MAIN, [(b"key %d" % number, b"small")])) for number in range(12)]
+    large = [Operation("put", (MAIN, [(b"large %d" % (number % 2), bytes([number]) * 5000)])) for number in range(6)]
     big = [(b"big %d" % number, bytes(VALUE_INLINE_MAX - 40)) for number in range(count)]
     operations = [
         *put,
+        *large[:4],
         Operation("begin_durable" if durable else "begin_bound"),
         Operation("put", (MAIN, [(b"key 3", b"in the scope")])),
         Operation("batch", (MAIN, big)),
         *put[::2],
+        *large[4:],
         Operation(rng.choice(("persist", "discard"))),
         Operation("put", (MAIN, [(b"key 1", b"last")])),
         Operation("reopen"),
@@ -152,7 +158,28 @@ def log_moving_trace(rng: random.Random) -> Trace:
     return record(run, iter(operations))
 
 
-def crash_trace(rng: random.Random, count: int, **fixed: Any) -> Trace:
+def ring_trace(rng: random.Random) -> Trace:
+    """A recorded run in which the log goes around its ring several times, and fills it: the bars are nearly as large."""
+    profile = small_profile(rng, memory_size=rng.choice((20, 24, 30)) * KIB, large_share=0.0, sync="commit")
+    names = ("batch",) * 30 + ("remove",) * 2 + ("checkpoint", "begin_durable", "begin_bound")
+    run = run_from(rng.choice((start_new, start_wrapping))(), profile)
+
+    def operations() -> Iterator[Operation]:
+        for number in range(RING_STEPS):
+            kind = rng.choice(names)
+            if run.model.state.before is not None and kind not in ("batch", "remove"):
+                kind = rng.choice(("persist", "discard"))
+            keys = rng.choices(profile.keys, k=rng.randint(1, 6))
+            if kind == "batch":
+                size = rng.choice((VALUE_INLINE_MAX // 4, VALUE_INLINE_MAX))
+                yield Operation(kind, (MAIN, [(key, number.to_bytes(4, "big") * (size // 4)) for key in keys]))
+            else:
+                yield Operation(kind, (MAIN, [(keys[0], None)]) if kind == "remove" else ())
+
+    return record(run, operations(), close=rng.random() < 0.5)
+
+
+def crash_trace(rng: random.Random, count: int = STEPS, **fixed: Any) -> Trace:
     """A recorded run for crashes: from a start by chance, with a close at its end half of the time."""
     start = rng.choice((start_new, start_wrapping, start_wrapping, start_deep))()
     profile = small_profile(rng, **fixed)

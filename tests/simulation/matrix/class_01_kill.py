@@ -17,45 +17,35 @@ from typing import Final
 import lsmcli
 from lsmcli.engine.storage import FileStorage
 from lsmcli.engine.verifier import verify
-from tests.testing.acceptance import accept, matching
-from tests.testing.operations import contents, open_database_on
-from tests.testing.trace import Moment, Trace
+from tests.testing.acceptance import accept, accept_lasting
 from tests.testing.trial import Trial
-from tests.testing.workloads import crash_trace
+from tests.testing.workloads import crash_trace, ring_trace
 
 CASES: Final = 6_000
 SLICES: Final = 4
 
 STEPS: Final = 120
+RING_SHARE: Final = 0.15  # of the rounds: the log goes around several times
 FORKS: Final = 12
 FORK_OPS: Final = 400
 
 
 def run(trial: Trial) -> None:
     """One run, killed at every call; then some children."""
-    trace = crash_trace(trial.rng(), STEPS)
+    rng = trial.rng()
+    trace = ring_trace(rng) if rng.random() < RING_SHARE else crash_trace(rng, STEPS)
     history = trace.run.model.history
     for moment in trace.moments():
         change = moment.change
         if trial.begin(f"killed {moment.label}"):
             accept(moment.disk.reopen(), trace.profile, history, change.op_done, change.op_issued, trial)
         if trial.begin(f"killed, opened, power failure {moment.label}"):
-            _killed_then_power(trial, trace, moment)
+            accept_lasting(moment.disk, trace.profile, history, change.op_done, change.op_issued, trial)
     for number in range(FORKS):
         rng = trial.rng(f"fork {number}")
         calls = rng.randrange(2, 900)
         if trial.begin(f"a child that kills itself at its storage call {calls}"):
             _fork(trial, calls, rng.getrandbits(32))
-
-
-def _killed_then_power(trial: Trial, trace: Trace, moment: Moment) -> None:
-    disk = moment.disk.reopen()
-    writer = open_database_on(disk, trace.profile)
-    history, change = trace.run.model.history, moment.change
-    op, state = matching(writer, history, change.op_done, change.op_issued)
-    again = open_database_on(disk.crash(trial.rng_case()), trace.profile)
-    assert contents(again) == state.trees, f"op {op} was read, and did not survive"
-    trial.mark("power failure behind a recovery")
 
 
 # Real processes.

@@ -19,22 +19,22 @@ from tests.testing.acceptance import accept
 from tests.testing.order import assert_order
 from tests.testing.trace import Moment, Trace
 from tests.testing.trial import Trial
-from tests.testing.workloads import crash_trace, log_moving_trace
+from tests.testing.workloads import crash_trace, log_moving_trace, ring_trace
 
 CASES: Final = 20_000
 SHARE: Final = 0.3
 SLICES: Final = 6
 SITUATIONS: Final = situations.SITUATIONS
 
-STEPS: Final = 120
 MASKS_RANDOM: Final = 6
-LOG_MOVES_SHARE: Final = 0.15  # of the rounds
+TRACES: Final = {crash_trace: 0.75, log_moving_trace: 0.15, ring_trace: 0.1}  # of the rounds
 
 
 def run(trial: Trial) -> None:
     """One run, crashed at every call."""
     rng = trial.rng()
-    trace = log_moving_trace(rng) if rng.random() < LOG_MOVES_SHARE else crash_trace(rng, STEPS)
+    (kind,) = rng.choices(list(TRACES), list(TRACES.values()))
+    trace = kind(rng)
     situations.mark_situations(trial, trace)
     if trial.begin("the order of its writes"):
         assert_order(trace, trial)

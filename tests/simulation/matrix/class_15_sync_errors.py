@@ -10,7 +10,8 @@ then looks at the page cache, or lets the power fail with none or some of the re
 
 Must hold: one attempt; the handle is given up, the outcome called unknown; reopening writes again and syncs what it
 found before it counts on it; what an earlier sync acknowledged is there (O1), even if the power fails next. What a
-sync acknowledged that the system knew to have failed cannot be promised: with SYNC_LATE that one op is let off.
+sync acknowledged that the system knew to have failed cannot be promised: with SYNC_LATE that one op is let off,
+and what is read back from the page cache behind it may be lost with the power.
 
 Cases: every sync of each run, three times.
 """
