@@ -166,9 +166,12 @@ def _opened_and_repaired(trial: Trial, disk: SimulatedStorage, allowed: list[Sup
     superblock.repair(again, found)
     assert superblock.read(again).slots_to_repair == ()
     assert superblock.read(again).superblock == root
+    # A slot that can be read again may bring the other root back, as long as nothing was acknowledged on this one:
+    # a writer goes on only behind its repair.
+    possible = allowed if fault == "unreadable" else [root]
     rng = trial.rng_case()
     for crashed, label, _ in rng.sample(list(_crashed(disk, found, rng)), 2):
-        assert superblock.read(crashed).superblock == root, f"the repair was interrupted at {label}"
+        assert superblock.read(crashed).superblock in possible, f"the repair was interrupted at {label}"
 
 
 # Reading back.
