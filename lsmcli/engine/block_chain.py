@@ -124,6 +124,15 @@ def iterate_chain(grid: Grid, reference: ChainReference, kind: BlockKind) -> Ite
         yield memoryview(link)[PAYLOAD_OFFSET:]
 
 
+def chain_links(grid: Grid, reference: ChainReference, kind: BlockKind) -> Iterator[BlockReference]:
+    """The reference of each link, one after the other, whose block has then been read and verified.
+
+    Raises DamageError, FileError.
+    """
+    for link, _ in _iterate_links(grid, reference, kind, whole=True):
+        yield link
+
+
 def chain_addresses(grid: Grid, reference: ChainReference, kind: BlockKind) -> Iterator[int]:
     """The blocks of the chain, of each link its first copy and then its second.
 

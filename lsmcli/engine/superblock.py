@@ -226,7 +226,7 @@ def check_sense(superblock: Superblock, checksum_found: bytes) -> None:
         _damaged(superblock, f"scope state {superblock.scope_state} is unknown")
     if not 0 < superblock.sequence < COUNTER_END:
         _damaged(superblock, f"its sequence is {superblock.sequence}")
-    if max(superblock.op_checkpoint, superblock.op_synced, superblock.scope_snapshot) >= constants.SNAPSHOT_LATEST:
+    if max(superblock.op_checkpoint, superblock.op_synced, superblock.scope_snapshot) >= COUNTER_END:
         _damaged(superblock, "an op number is out of range")
     if max(superblock.bytes_put, superblock.bytes_written, superblock.scope_change_count) >= COUNTER_END:
         _damaged(superblock, "a counter is out of range")

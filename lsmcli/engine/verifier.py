@@ -3,7 +3,9 @@
 Invariants:
 - nothing is written, and damage in one place does not keep the others from being verified;
 - every block of the grid is free or has exactly one owner: the WAL's ring, the manifest log, the free set,
-  a table, or an out-of-line value. Whatever breaks that is a problem, named by zone and block.
+  a table, or an out-of-line value. Whatever breaks that is a problem, named by zone and block;
+- a block that is found to have an owner already is not read for another one: what a crafted file claims many times
+  over costs no more than its blocks.
 
     superblock --> free set, manifest log --> index blocks --> value blocks --> out-of-line values
          '------> WAL --> out-of-line values that are in no table yet
@@ -16,7 +18,7 @@ from typing import Final, NamedTuple
 
 from lsmcli.engine import constants
 from lsmcli.engine import superblock as superblock_zone
-from lsmcli.engine.block_chain import chain_addresses, iterate_chain
+from lsmcli.engine.block_chain import chain_links
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import DamageError, FileError, LsmError
@@ -126,12 +128,14 @@ class _Verification:
     def _problem(self, error: DamageError) -> None:
         self.report.problems.append(Problem(error.zone, error.address, str(error)))
 
-    def _own(self, address: int, owner: str, zone: str) -> None:
-        """Notes who a block belongs to; a second owner is a problem."""
+    def _own(self, address: int, owner: str, zone: str) -> bool:
+        """Notes who a block belongs to; a second owner is a problem, and gets False."""
         other = self.owners.setdefault(address, owner)
-        if other is not owner:
-            message = f"block {address} belongs to {other} and to {owner}; run salvage"
-            self.report.problems.append(Problem(zone, address, message))
+        if other is owner:
+            return True
+        message = f"block {address} belongs to {other} and to {owner}; run salvage"
+        self.report.problems.append(Problem(zone, address, message))
+        return False
 
     def _superblock(self) -> None:
         read = superblock_zone.read(self.storage, self.name)
@@ -218,7 +222,9 @@ class _Verification:
             return
         iterator = TableIterator(grid, info)
         for block, reference in enumerate(index.references):
-            self._own(reference.address, owner, "value")
+            if not self._own(reference.address, owner, "value"):
+                self.complete = False
+                continue
             try:
                 columns = iterator.block_columns(block)
                 fingerprints = index.fingerprints(block)
@@ -253,10 +259,11 @@ class _Verification:
         self._count("large_values", 1)
         owner = f"the value at block {chain.address}" + (_LOGGED if logged else "")
         try:
-            for _ in iterate_chain(self.file.grid, chain, BlockKind.LARGE):
-                pass
-            for address in chain_addresses(self.file.grid, chain, BlockKind.LARGE):
-                self._own(address, owner, "large value")
+            for link in chain_links(self.file.grid, chain, BlockKind.LARGE):
+                owned = [self._own(address, owner, "large value") for address in link[:2] if address]
+                if not all(owned):
+                    self.complete = False
+                    break
         except (DamageError, FileError) as error:
             self.complete = False
             self._problem(_as_damage(error, "large value", chain.address))

@@ -177,6 +177,7 @@ class TestNotOurs:
 
 GRID: dict[str, Any] = {"block_count": 8, "storage_size": constants.GRID_OFFSET + 8 * BLOCK_SIZE}
 HUGE = 0xFFFF_FFFF_FFFF_FFFF
+OP_LAST = superblock.COUNTER_END - 1
 
 
 class TestSense:
@@ -186,6 +187,7 @@ class TestSense:
         {"block_size": 0}, {"block_size": 1}, {"block_size": 12288}, {"block_size": 1 << 31},
         {"growth_factor": 0}, {"growth_factor": 255}, {"scope_state": 3}, {"sequence": 0},
         {"op_checkpoint": HUGE}, {"op_synced": HUGE}, {"scope_snapshot": HUGE},
+        {"op_checkpoint": OP_LAST + 1}, {"op_synced": OP_LAST + 1}, {"scope_snapshot": OP_LAST + 1},
         {"block_count": 9}, {"block_count": HUGE}, {"storage_size": 0},
         {"storage_size": constants.GRID_OFFSET + 8 * BLOCK_SIZE + 1}, {"storage_size": HUGE},
         {"wal_offset": 0}, {"wal_offset": 12288}, {"wal_size": 0}, {"wal_size": HUGE},
@@ -215,7 +217,7 @@ class TestSense:
 
     @pytest.mark.parametrize("changes", [
         {},
-        {"op_checkpoint": HUGE - 1, "op_synced": HUGE - 1, "scope_state": 2, "scope_snapshot": 7},
+        {"op_checkpoint": OP_LAST, "op_synced": OP_LAST, "scope_state": 2, "scope_snapshot": 7},
         {"wal_position": constants.WAL_SIZE_INITIAL},
         {"wal_offset": constants.WAL_OFFSET_SECOND, "wal_size": constants.WAL_SIZE_SECOND},
         {"wal_offset": constants.GRID_OFFSET, "wal_size": 8 * BLOCK_SIZE},

@@ -6,11 +6,13 @@ import pytest
 
 from lsmcli.engine import constants
 from lsmcli.engine.block_chain import release_chain
+from lsmcli.engine.constants import TREE_ID_MAIN
 from lsmcli.engine.errors import FormatError
-from lsmcli.engine.schema import BLOCK_HEADER, BlockKind
+from lsmcli.engine.schema import BLOCK_HEADER, BlockKind, BlockReference, ChainReference
 from lsmcli.engine.verifier import verify
+from lsmcli.engine.wal_entry import encode_entry
 from tests.testing.model import MAIN, Model
-from tests.testing.operations import BLOCK_SIZE, Operation, Run, draw_profile, new_storage
+from tests.testing.operations import BLOCK_SIZE, Operation, Run, draw_profile, new_storage, open_database_on
 from tests.testing.storage import SimulatedStorage
 
 
@@ -120,3 +122,33 @@ def test_a_block_in_use_that_the_free_set_calls_free_is_a_problem() -> None:
 def test_what_is_no_data_file_is_refused() -> None:
     with pytest.raises(FormatError):
         verify(SimulatedStorage(b"something else " * 50_000))
+
+
+def test_values_that_claim_the_blocks_of_one_chain_cost_no_more_than_these_blocks() -> None:
+    profile = draw_profile(random.Random(3), memory_size=1 << 20, growth_factor=2, cache_size=0)
+    storage = new_storage(profile)
+    database = open_database_on(storage, profile)
+    database.put(b"large", bytes(40 * BLOCK_SIZE))
+    forest = database.forest
+    grid = forest.file.grid
+    ((_, chain),) = forest.trees[TREE_ID_MAIN].table_mutable.entries.items()
+    assert isinstance(chain, ChainReference)
+    head = grid.read(BlockReference(chain.address, 0, chain.checksum), BlockKind.LARGE)[BLOCK_HEADER.size :]
+    for number in range(60):
+        address = grid.acquire(grid.reserve(1))
+        link = grid.write(address, BlockKind.LARGE, head, tree_id=TREE_ID_MAIN, snapshot=forest.op + 1)
+        forged = chain._replace(address=address, checksum=link.checksum)
+        key = b"forged %d" % number
+        forest.write([(TREE_ID_MAIN, key, forged)], encode_entry(TREE_ID_MAIN, key, forged))
+    database.sync()
+    reads = 0
+
+    def count(_operation: int, kind: str, offset: int, _size: int) -> None:
+        nonlocal reads
+        reads += kind == "read" and offset >= constants.GRID_OFFSET
+
+    crafted = storage.reopen()
+    crafted.hook = count
+    report = verify(crafted)
+    assert sum("belongs to the value" in problem.message for problem in report.problems) == 60
+    assert reads < 3 * (60 + 41)

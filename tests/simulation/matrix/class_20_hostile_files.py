@@ -1,0 +1,128 @@
+"""Class 20: a crafted file, all of whose checksums are right, is refused or read, and does no harm.
+
+Injects: in a file of all zones one to four fields that say something else (counts, sizes, addresses, levels, snapshots,
+keys, flags, versions: every field of the schema), or that hold what the same field of another record holds, with every
+checksum above made right.
+
+Must hold: readers, the verifier and writers that put, compact and checkpoint raise nothing but the engine's own errors,
+in SECONDS_MAX of CPU and MEMORY_MAX; readers and the verifier write nothing.
+
+Cases: CASES_OF_A_SAMPLE of each sample.
+"""
+
+import random
+import resource
+import time
+from contextlib import suppress
+from typing import Final
+
+from lsmcli.engine.constants import MIB
+from lsmcli.engine.errors import LsmError
+from lsmcli.engine.verifier import verify
+from tests.testing.forgery import Forgery, Place, number_drawn
+from tests.testing.operations import open_database_on
+from tests.testing.sample import Sample, sample_of
+from tests.testing.storage import SimulatedStorage
+from tests.testing.trial import Trial
+
+CASES: Final = 3_000
+SLICES: Final = 4
+
+CASES_OF_A_SAMPLE: Final = 500
+WRITERS: Final = 0.5  # of the cases, those in which a writer opens the file as well
+SECONDS_MAX: Final = 2.0
+MEMORY_MAX: Final = 256 * MIB
+
+
+def run(trial: Trial) -> None:
+    """One sample, forged in many ways."""
+    rng = trial.rng()
+    sample = sample_of(rng)
+    whole = Forgery(sample.image)
+    assert whole.image() == sample.image, "the forger changes what it was not asked to"
+    places: dict[str, list[Place]] = {}
+    for place in whole.places():
+        places.setdefault(place.name, []).append(place)
+    names = sorted(places)
+    for _ in range(CASES_OF_A_SAMPLE):
+        chosen = [rng.choice(places[rng.choice(names)]) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
+        if trial.begin(", ".join(place.name for place in chosen)):
+            forgery = whole.copy()
+            for place in chosen:
+                _change(forgery, place, places[place.name], trial.rng_case())
+            disk = SimulatedStorage(forgery.image())
+            _harmless(trial, sample, disk, writes=trial.rng_case().random() < WRITERS)
+
+
+def _change(forgery: Forgery, place: Place, alike: list[Place], rng: random.Random) -> None:
+    old = forgery.read(place)
+    if len(alike) > 1 and rng.random() < 0.3:
+        other = forgery.read(rng.choice(alike))
+        data = other[: place.size].ljust(place.size, b"\0")
+    elif place.number:
+        data = number_drawn(rng, int.from_bytes(old, "little"), place.size).to_bytes(place.size, "little")
+    else:
+        data = rng.choice((bytes(place.size), b"\xff" * place.size, rng.randbytes(place.size), old[::-1]))
+    forgery.change(place, data)
+
+
+def _harmless(trial: Trial, sample: Sample, disk: SimulatedStorage, *, writes: bool) -> None:
+    start_s = time.process_time()
+    before = disk.image.key()
+    refused = _read(sample, disk)
+    with suppress(LsmError):
+        verify(disk)
+    assert disk.image.key() == before, "reading has changed the file"
+    if writes:
+        refused += _write(sample, disk.reopen())
+    took_s = time.process_time() - start_s
+    assert took_s < SECONDS_MAX, f"it took {took_s:.1f} s"
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert memory < MEMORY_MAX, f"{memory // MIB} MiB are in use"
+    trial.mark("refused" if refused else "taken for what it says")
+
+
+def _read(sample: Sample, disk: SimulatedStorage) -> int:
+    """How many questions were refused."""
+    refused = 0
+    for committed in (False, True):
+        try:
+            database = open_database_on(disk, sample.profile, writable=False, committed=committed)
+            names = database.trees()
+        except LsmError:
+            refused += 1
+            continue
+        for name in names:
+            try:
+                keyspace = database.tree(name)
+                list(keyspace.scan())
+                list(keyspace.scan(reverse=True))
+                keyspace.get_many([b"key 03", b"large", b"absent"])
+            except LsmError:
+                refused += 1
+    return refused
+
+
+def _write(sample: Sample, disk: SimulatedStorage) -> int:
+    try:
+        database = open_database_on(disk, sample.profile)
+    except LsmError:
+        return 1
+    refused = 0
+    steps = (
+        lambda: database.put_many((b"new %03d" % number, b"v" * 40) for number in range(60)),
+        lambda: database.put(b"large", b"v" * 5000),
+        lambda: database.delete(b"key 04"),
+        database.checkpoint,
+        database.compact,
+        database.scope_begin,
+        lambda: database.put(b"key 05", b"in a scope"),
+        database.scope_discard,
+        database.close,
+    )
+    for step in steps:
+        try:
+            step()
+        except LsmError:
+            refused += 1
+    return refused
