@@ -360,33 +360,6 @@ def test_a_second_writer_is_told_who_holds_the_file(lsm: Lsm) -> None:
         assert process("t.lsm", "get", "a").stdout == b"1\n"
 
 
-ENVIRONMENTS = [
-    {"LC_ALL": "C.UTF-8"},
-    {"LC_ALL": "C"},
-    {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    {"LC_ALL": "C", "PYTHONIOENCODING": "latin-1"},
-    {"PYTHONUTF8": "1", "TERM": "dumb", "HOME": "/nonexistent"},
-]
-
-
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=str)
-def test_the_same_bytes_in_every_locale(lsm: Lsm, environment: dict[str, str]) -> None:
-    base = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONUTF8"))}
-    key = "ключ é".encode() + b"\xff"
-    command = [sys.executable.encode(), b"-m", b"lsmcli", b"t.lsm"]
-    environment = base | environment | {"PYTHONPATH": str(Path(lsmcli.__file__).parent.parent)}
-    subprocess.run([*command, b"put", key, "wért".encode()], env=environment, check=True)
-    done = subprocess.run([*command, b"scan"], env=environment, check=True, capture_output=True)
-    assert done.stdout == b'"' + b"".join(quoted_byte(byte) for byte in key) + b'"\t' + "wért\n".encode()
-    done = subprocess.run([*command, b"get", key + b"2"], env=environment, check=False, capture_output=True)
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"not found: ")
-
-
-def quoted_byte(byte: int) -> bytes:
-    return bytes([byte]) if 0x20 <= byte < 0x7F else b"\\x%02x" % byte
-
-
 def test_a_closed_standard_output_is_an_error(lsm: Lsm) -> None:
     lsm.ok("put", "a", "1")
     done = process("t.lsm", "get", "a", stdout=None, preexec_fn=lambda: os.close(1))

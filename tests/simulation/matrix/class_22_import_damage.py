@@ -26,7 +26,7 @@ from tests.testing.trial import Trial
 
 CASES: Final = 3_000
 SLICES: Final = 2
-SHARE: Final = 0.3
+SHARE: Final = 0.15
 CHANGES: Final = 700
 
 Model = dict[bytes, bytes]

@@ -1,8 +1,9 @@
 """Class 24: signals at any point, outputs that cannot be written.
 
 Injects: Ctrl-C (KeyboardInterrupt) before and behind every system call that a command makes on its file, in this
-process; SIGINT, SIGTERM, SIGHUP, SIGTSTP with SIGCONT, SIGKILL to processes of commands, imports and scripts at
-random times; a full device, a closed pipe and a failing terminal as standard output and standard error.
+process, and that a handle makes which is used further; SIGINT, SIGTERM, SIGHUP, SIGTSTP with SIGCONT, SIGKILL to
+processes of commands, imports and scripts at random times; a full device, a closed pipe and a descriptor that cannot be
+written to as standard output and standard error.
 
 Must hold: an op happened or it did not, and a command that says 0 did all of it; the file is sound, and open to the
 next writer; exit codes 130 and 143, or those of the signal; nothing is written to standard error but one line. Output
@@ -27,12 +28,14 @@ from unittest import mock
 
 import lsmcli
 from lsmcli.cli import main
+from lsmcli.engine.database import Database
+from lsmcli.engine.errors import OutcomeUnknownError
 from tests.testing.invocation import environment, invoke, no_syncs, streams
 from tests.testing.trial import Trial
 
 CASES: Final = 2_000
 SLICES: Final = 2
-SHARE: Final = 0.68
+SHARE: Final = 0.5
 REAL: Final = 12
 
 State = dict[str, dict[bytes, bytes]]
@@ -75,6 +78,7 @@ def run(trial: Trial) -> None:
     with no_syncs():
         for kind, words, stdin in COMMANDS:
             _at_every_call(trial, kind, words, stdin)
+        _one_handle(trial)
         _outputs(trial)
     for _ in range(REAL):
         if trial.begin("a signal to a process"):
@@ -198,6 +202,77 @@ def _assert_clean(folder: Path, *, may_stay: bool) -> None:
     assert may_stay or not left, left
     for name in left:
         (folder / name).unlink()
+
+
+# --- a handle that goes on --------------------------------------------------------------------------------------------
+
+_MANY: Final = [(b"many%03d" % number, b"v" * 60) for number in range(200)]
+
+OPERATIONS: Final[tuple[Callable[[Database], object], ...]] = (
+    lambda database: database.put(b"a", b"1"),
+    lambda database: database.put_many(_MANY),
+    lambda database: database.delete(b"a"),
+    lambda database: database.scope_begin(),
+    lambda database: database.put_many((key, b"in scope") for key, _ in _MANY[::2]),
+    lambda database: database.scope_persist(),
+    lambda database: database.checkpoint(),
+    lambda database: database.put_many((key + b"x", value) for key, value in _MANY),
+    lambda database: database.compact(),
+    lambda database: database.put(b"z", b"2"),
+)
+
+
+def _one_handle(trial: Trial) -> None:
+    """A program catches the interrupt and goes on: the handle answers what the file holds, or is given up."""
+    path = trial.directory / "handle.lsm"
+    states = [{b"before": b"1"}]
+    calls = 0
+    with _handle(path) as database:
+        for operation in OPERATIONS:
+            with _interrupted(-1) as interrupts:
+                operation(database)
+            calls += len(interrupts.calls)
+            states.append(dict(database.scan()))
+    for at in range(calls):
+        for behind in (False, True):
+            if trial.begin(f"a handle, interrupted {'behind' if behind else 'before'} call {at}", sampled=True):
+                _go_on(trial, path, at, states, behind=behind)
+
+
+def _handle(path: Path) -> Database:
+    path.unlink(missing_ok=True)
+    database = lsmcli.open(path, "n", block_size=4096, memory_size=4096)
+    database.put(b"before", b"1")
+    return database
+
+
+def _go_on(trial: Trial, path: Path, at: int, states: list[dict[bytes, bytes]], *, behind: bool) -> None:
+    rng = trial.rng_case()
+    database = _handle(path)
+    done = 0
+    try:
+        with _interrupted(at, behind=behind):
+            for operation in OPERATIONS:
+                operation(database)
+                done += 1
+    except KeyboardInterrupt:
+        trial.mark("a handle, interrupted in a change")
+    possible = states[done : done + 2]
+    try:
+        held = dict(database.scan())
+        assert held in possible, "a part of it happened"
+        if rng.random() < 0.5:
+            database.put(b"more", b"1")
+            held[b"more"] = b"1"
+        else:
+            database.sync()
+        possible = [held]
+    except OutcomeUnknownError:
+        trial.mark("a handle, given up")
+    database.close()
+    with lsmcli.open(path, "r", committed=False) as again:
+        assert dict(again.scan()) in possible, "the file holds something else than the handle said"
+    _assert_usable(path, verify=rng.random() < 0.2)
 
 
 # --- outputs that fail ------------------------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ def run(trial: Trial) -> None:
             if trial.begin(f"umask {umask:o}"):
                 _umask(_folder(trial), umask)
     for closed in range(1, 8):
+        if trial.begin(f"descriptors {closed:03b} closed: where the data file is open"):
+            _above_streams(_folder(trial), closed)
         for words in (["put", "a", "new"], ["get", "a"], ["get", "absent"], ["import"]):
             descriptors = [descriptor for descriptor in range(3) if closed >> descriptor & 1]
             if trial.begin(f"descriptors {descriptors} closed: {' '.join(words)}"):
@@ -252,14 +254,22 @@ def _no_rights(folder: Path, words: list[str]) -> None:
 
 def _as_nobody(call: Callable[[], int]) -> int:
     """The result of a function in a child process that is nobody in particular."""
+
+    def become_nobody() -> int:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        return call()
+
+    return _in_child(become_nobody)
+
+
+def _in_child(call: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         code = 99
         try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
             code = call()
         finally:
             os._exit(code)
@@ -308,6 +318,25 @@ def _umask(folder: Path, umask: int) -> None:
 
 
 # --- standard streams -------------------------------------------------------------------------------------------------
+
+
+def _above_streams(folder: Path, closed: int) -> None:
+    """In a child without these descriptors the data file is open on none of the three."""
+    path = _file(folder)
+
+    def open_both() -> int:
+        for descriptor in range(3):
+            if closed >> descriptor & 1:
+                os.close(descriptor)
+        for name, flag in ((path, "w"), (path, "r"), (folder / "new.lsm", "c")):
+            with lsmcli.open(name, flag):  # type: ignore[arg-type]  # one of its words
+                for descriptor in range(3):
+                    link = f"/proc/self/fd/{descriptor}"
+                    if os.path.lexists(link) and os.readlink(link).endswith(".lsm"):
+                        return 1
+        return 0
+
+    assert _in_child(open_both) == 0
 
 
 def _closed(folder: Path, descriptors: list[int], words: list[str]) -> None:

@@ -88,7 +88,7 @@ def _without(name: str, number: int) -> Iterator[None]:
             refuse()
         return real_fcntl(fd, command, *arguments)
 
-    patches: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "": {},
         "posix_fallocate": {"os.posix_fallocate": refuse},
         "posix_fadvise": {"os.posix_fadvise": refuse},
@@ -98,9 +98,9 @@ def _without(name: str, number: int) -> Iterator[None]:
         "range lock": {"fcntl.fcntl": fcntl_without_ranges},
         "any lock": {"fcntl.fcntl": fcntl_without_ranges, "fcntl.flock": refuse},
         "any sync": {"os.fdatasync": refuse, "os.fsync": refuse},
-    }[name]
+    }
     with ExitStack() as stack:
-        for target, substitute in patches.items():
+        for target, substitute in kinds[name].items():
             stack.enter_context(mock.patch(target, substitute))
         yield
 
