@@ -159,9 +159,9 @@ def log_moving_trace(rng: random.Random) -> Trace:
 
 
 def ring_trace(rng: random.Random) -> Trace:
-    """A recorded run in which the log goes around its ring several times, and fills it: the bars are nearly as large."""
+    """A recorded run in which the log goes around its ring several times, and fills it: bars are nearly as large."""
     profile = small_profile(rng, memory_size=rng.choice((20, 24, 30)) * KIB, large_share=0.0, sync="commit")
-    names = ("batch",) * 30 + ("remove",) * 2 + ("checkpoint", "begin_durable", "begin_bound")
+    names = ("batch",) * 30 + ("remove",) * 2 + ("checkpoint",) * 2 + ("begin_durable", "begin_bound")
     run = run_from(rng.choice((start_new, start_wrapping))(), profile)
 
     def operations() -> Iterator[Operation]:

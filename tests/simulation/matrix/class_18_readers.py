@@ -219,7 +219,8 @@ def _targets(trace: Trace, position: int) -> list[int]:
         and trace.changes[number - 1].offset in SUPERBLOCK_OFFSETS
     ]
     groups = checkpoints[: 2 * CHECKPOINTS_SEEN]  # of copies: two for each checkpoint
-    return [position + 1, position + 2, *groups, len(trace.changes)]
+    farther = checkpoints[len(groups) + 2 :: 4][:3]  # where the log has gone around
+    return [position + 1, position + 2, *groups, *farther, len(trace.changes)]
 
 
 def _read(trial: Trial, disk: Beside, questions: list[str], seed: int) -> None:

@@ -39,7 +39,6 @@ SLICES: Final = 4
 STEPS: Final = 150
 STEPS_LONG: Final = 400
 ONE_IN_LONG: Final = 8
-ONE_IN_DEEP: Final = 5
 OPTION_SETS: Final[tuple[dict[str, Any], ...]] = (
     {"memory_size": 2 * KIB, "cache_size": 0, "growth_factor": 2},
     {"memory_size": 2 * KIB, "cache_size": MIB, "growth_factor": 2, "sync": "commit"},
@@ -59,7 +58,8 @@ OPTION_SETS: Final[tuple[dict[str, Any], ...]] = (
 def run(trial: Trial) -> None:
     """One list of operations, under every set of options."""
     rng = trial.rng()
-    profile = _deep_profile(rng) if rng.randrange(ONE_IN_DEEP) == 0 else draw_profile(rng)
+    kind = rng.choices((_deep_profile, _iterators_profile, draw_profile), (2, 1, 7))[0]
+    profile = kind(rng)
     operations = draw_operations(rng, profile, STEPS_LONG if rng.randrange(ONE_IN_LONG) == 0 else STEPS)
     for number, options in enumerate(OPTION_SETS):
         if trial.begin(f"option set {number}", sampled=True):
@@ -77,6 +77,15 @@ def _deep_profile(rng: random.Random) -> Profile:
     weights = {**WEIGHTS, "batch": 40, "compact": 0, "delete_range": 0, "drop_tree": 0, "create_tree": 0}
     return draw_profile(
         rng, keys=keys, keys_hot=keys[:8], hot_share=0.05, window=20, value_size_max=300, weights=weights
+    )
+
+
+def _iterators_profile(rng: random.Random) -> Profile:
+    """Iterators that go through a full memory table, slowly, while it changes."""
+    keys = [b"key %03d" % number for number in range(300)]
+    weights = {**dict.fromkeys(WEIGHTS, 0), "put": 20, "batch": 20, "remove": 10, "delete_range": 0.5, "iterate": 50}
+    return draw_profile(
+        rng, keys=keys, hot_share=0.0, window=len(keys), value_size_max=12, large_share=0.0, weights=weights
     )
 
 

@@ -1,7 +1,7 @@
 """Class 31: the harness itself: bugs planted in the engine, one at a time.
 
-Injects: each bug below, in a process of its own; then the classes that should notice it run there, no more of their
-cases than `make test` runs.
+Injects: each bug of tests/simulation/planted.py, in a process of its own; then the classes that should notice it run
+there, no more of their cases than `make test` runs.
 
 Must hold: a violation is found. And with no bug planted, none is: the canary, the first round.
 
@@ -12,7 +12,7 @@ import os
 import time
 from typing import Final
 
-from tests.simulation.matrix import FaultClass, load_classes
+from tests.simulation.matrix import load_classes
 from tests.simulation.planted import BUGS
 from tests.testing.plant import Bug, plant
 from tests.testing.trial import Trial, run_trial
@@ -21,8 +21,10 @@ ROUNDS: Final = len(BUGS) + 1
 CASES: Final = ROUNDS
 SLICES: Final = 6
 
-SECONDS_MAX: Final = 60.0  # for one bug, on a busy machine
-CANARY_CASES: Final = 150
+SECONDS_MAX: Final = 30.0  # of CPU, for one bug
+ROUNDS_MAX: Final = 1000
+SHARE_OF_SHARE: Final = 0.3  # many rounds with fewer cases each find more than few
+CANARY_CASES: Final = 40
 
 _CAUGHT, _MISSED, _BROKEN = 0, 1, 2
 
@@ -32,6 +34,7 @@ def run(trial: Trial) -> None:
     bug = BUGS[trial.round - 1] if trial.round else None
     if not trial.begin("canary" if bug is None else bug.name):
         return
+    load_classes()  # once, not in every child
     child = os.fork()
     if child == 0:
         status = _BROKEN
@@ -49,26 +52,24 @@ def run(trial: Trial) -> None:
 
 
 def _hunt(bug: Bug | None, seed: int) -> int:
-    """Runs the classes that should notice the bug, until one does."""
+    """Runs the classes that should notice the bug, a round of each in turn, until one does or all had their cases."""
     classes = load_classes()
-    if bug is not None:
+    if bug is None:
+        left = {number: CANARY_CASES for each in BUGS for number in each.classes}
+    else:
         plant(bug)
-        hunts = (_runs_clean(classes[number], seed, classes[number].cases) for number in bug.classes)
-        return _CAUGHT if _CAUGHT in hunts else _MISSED
-    numbers = sorted({number for each in BUGS for number in each.classes})
-    return min(_runs_clean(classes[number], seed, CANARY_CASES) for number in numbers)
-
-
-def _runs_clean(fault_class: FaultClass, seed: int, cases_max: int) -> int:
-    """_MISSED when this many cases of the class find nothing, _CAUGHT when one does."""
-    cases = 0
-    deadline_s = time.monotonic() + SECONDS_MAX
-    for round_ in range(fault_class.rounds or 1000):
-        trial = Trial(fault_class.number, seed + round_, round_, share=fault_class.share, deadline_s=deadline_s)
-        result = run_trial(fault_class.run, trial)
-        if result.violation is not None:
-            return _CAUGHT
-        cases += result.cases
-        if cases >= cases_max or time.monotonic() > deadline_s:
+        left = {number: classes[number].cases for number in bug.classes}
+    deadline_s = time.process_time() + SECONDS_MAX
+    for round_ in range(ROUNDS_MAX):
+        for number in [number for number, count in left.items() if count > 0]:
+            fault_class = classes[number]
+            trial = Trial(number, seed + round_, round_, share=SHARE_OF_SHARE * fault_class.share)
+            result = run_trial(fault_class.run, trial)
+            if result.violation is not None:
+                return _CAUGHT
+            left[number] -= max(1, result.cases)
+            if fault_class.rounds is not None and round_ + 1 >= fault_class.rounds:
+                left[number] = 0
+        if max(left.values()) <= 0 or time.process_time() > deadline_s:
             break
     return _MISSED
