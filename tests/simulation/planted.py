@@ -87,7 +87,7 @@ BUGS: Final = (
         6,
         10,
     ),
-    _bug("a dropped tail is not sealed", "data_file", "        if recovery.dropped:", "        if False:", 4, 6),
+    _bug("a dropped tail is not sealed", "data_file", "        if recovery.dropped:", "        if False:", 4),
     _bug(
         "a recovered log is not written again",
         "data_file",
