@@ -91,8 +91,9 @@ class ExternalSort:
         self.size = 0  # of their keys and values, in bytes
         self.ascending = True  # all entries ever added arrived in strictly ascending order of their keys
         self._key_last = b""
-        self._batch: list[Columns] = []  # as added
-        self._batch_count = 0
+        self._keys: list[bytes] = []  # of entries that are not sorted yet, in order of arrival
+        self._values: list[bytes] = []
+        self._flags = bytearray()
         self._runs: list[Columns] = []  # sorted, in memory, from old to new
         # Generation i + 1 holds runs merged from generation i; each generation has a scratch file of its own.
         self._generations: list[list[Run]] = []
@@ -117,10 +118,11 @@ class ExternalSort:
             self.ascending = keys[0] > self._key_last and all(map(lt, keys, islice(keys, 1, None)))
             self._key_last = keys[-1]
         for start in range(0, len(keys), BATCH_ENTRIES):
-            part = columns.cut(start, start + BATCH_ENTRIES)
-            self._batch.append(part)
-            self._batch_count += len(part.keys)
-            if self._batch_count >= BATCH_ENTRIES:
+            part = columns if len(keys) <= BATCH_ENTRIES else columns.cut(start, start + BATCH_ENTRIES)
+            self._keys += part.keys
+            self._values += part.values
+            self._flags += part.flags
+            if len(self._keys) >= BATCH_ENTRIES:
                 self.settle()
         self.weight += size + ENTRY_WEIGHT * len(keys)
         self.count += len(keys)
@@ -129,10 +131,10 @@ class ExternalSort:
 
     def settle(self) -> None:
         """Sorts what is not sorted yet, as one more run in memory."""
-        if not self._batch:
+        if not self._keys:
             return
-        batch = joined(self._batch)
-        self._batch, self._batch_count = [], 0
+        batch = Columns(self._keys, self._values, bytes(self._flags))
+        self._keys, self._values, self._flags = [], [], bytearray()
         self._runs.append(batch if self.ascending else sort_columns(batch, self.dropped_large))
 
     def take(self) -> Iterator[Columns]:
@@ -198,7 +200,7 @@ class ExternalSort:
         for scratch in self._scratches:
             scratch.close()
         self._scratches, self._generations = [], []
-        self._batch, self._batch_count, self._runs, self.weight = [], 0, [], 0
+        self._keys, self._values, self._flags, self._runs, self.weight = [], [], bytearray(), [], 0
 
 
 def sort_columns(columns: Columns, dropped_large: list[bytes]) -> Columns:
