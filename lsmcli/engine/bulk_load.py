@@ -100,7 +100,8 @@ class BulkLoad:
         """Takes over entries in the order of arrival; the value None removes its key. tree: a name, or an id.
 
         Raises TreeError, LimitError, TypeError, with nothing taken over; NoSpaceError and other FileErrors, after
-        which the load can only be given up. 0.05 µs per entry, interpreted 0.3, and the sorting and writing of a run when memory is full.
+        which the load can only be given up. 0.05 µs per entry, interpreted 0.3, and the sorting and writing of a run
+        when memory is full.
         """
         if self._state != "open":
             raise StateError(f"the bulk load has {self._state}; begin a new one")
@@ -129,7 +130,7 @@ class BulkLoad:
         return tree_id
 
     def _checked(self, keys: list[bytes], values: list[Any]) -> tuple[int, int, int, int]:
-        """Sizes in bytes: of all keys, of the largest value, of all values; how many are None. TypeError, LimitError."""
+        """Bytes of all keys, of the largest value, of all values; how many are None. TypeError, LimitError."""
         if len(keys) != len(values):
             raise ValueError(f"{len(keys)} keys, but {len(values)} values")
         measured = measure_entries(keys, values)
