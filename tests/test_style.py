@@ -30,7 +30,7 @@ ENGINE_ORDER = """
     table_info value_block index_block columns table_memory table table_iterator
     manifest_level manifest_log manifest
     compaction_policy compaction bar
-    bulk_space bulk_sort bulk_target bulk_merge bulk_tree
+    bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_tree
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay forest full_compaction bulk_install

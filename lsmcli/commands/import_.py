@@ -29,6 +29,7 @@ from lsmcli.engine.errors import ConflictError
 from lsmcli.formats import FORMATS, InputError
 from lsmcli.formats.rows import ReadOptions
 from lsmcli.session import Session, Terminated
+from lsmcli.start import uncollected
 
 EXIT_REJECTED: Final = 6
 _UNITS: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB}
@@ -165,7 +166,7 @@ def run_import(
     target = target_of(session, storing, options, counts, sources)
     interrupts = Interrupts()
     try:
-        with interrupts, rejects:
+        with interrupts, rejects, uncollected():
             reader = Reader(reading._replace(on_bad=rejects.note), counts, progress, interrupts, digests=batches)
             with target:
                 for source in sources:

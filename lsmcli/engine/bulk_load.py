@@ -30,6 +30,7 @@ from lsmcli.engine.constants import (
     key_size_max_for,
     value_inline_max_for,
 )
+from lsmcli.engine.entry_pack import measure_entries
 from lsmcli.engine.errors import LimitError, StateError, TreeError
 from lsmcli.engine.forest import Forest
 from lsmcli.engine.guard import Guard
@@ -99,16 +100,19 @@ class BulkLoad:
         """Takes over entries in the order of arrival; the value None removes its key. tree: a name, or an id.
 
         Raises TreeError, LimitError, TypeError, with nothing taken over; NoSpaceError and other FileErrors, after
-        which the load can only be given up. 0.3 µs per entry, and the sorting and writing of a run when memory is full.
+        which the load can only be given up. 0.05 µs per entry, interpreted 0.3, and the sorting and writing of a run
+        when memory is full.
         """
         if self._state != "open":
             raise StateError(f"the bulk load has {self._state}; begin a new one")
         tree_id = self._tree_id(tree)
-        keys_size, value_sizes, plain = self._checked(keys, values)
+        keys = keys if type(keys) is list else list(keys)
+        values = values if type(values) is list else list(values)
+        sizes = self._checked(keys, values)
         if not keys:
             return
         try:
-            self._gather(tree_id, keys, values, keys_size, value_sizes, plain=plain)
+            self._gather(tree_id, keys, values, sizes)
         except BaseException:
             self._state = "failed"
             raise
@@ -125,51 +129,38 @@ class BulkLoad:
             tree_id = self._tree_ids[tree] = self._database.tree_id(tree)
         return tree_id
 
-    def _checked(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> tuple[int, list[int], bool]:
-        """The size of all keys, the sizes of the values, and whether all values are there. TypeError, LimitError."""
+    def _checked(self, keys: list[bytes], values: list[Any]) -> tuple[int, int, int, int]:
+        """Bytes of all keys, of the largest value, of all values; how many are None. TypeError, LimitError."""
         if len(keys) != len(values):
             raise ValueError(f"{len(keys)} keys, but {len(values)} values")
-        kinds = set(map(type, keys))
-        if not kinds <= {bytes}:
-            raise TypeError(f"a key must be bytes, not {(kinds - {bytes}).pop().__name__}")
-        kinds = set(map(type, values))
-        if not kinds <= {bytes, type(None)}:
-            raise TypeError(f"a value must be bytes, not {(kinds - {bytes, type(None)}).pop().__name__}")
-        plain = kinds == {bytes}
-        key_sizes = list(map(len, keys))
-        if key_sizes and not KEY_SIZE_MIN <= min(key_sizes) <= max(key_sizes) <= self._key_size_max:
-            size = next(size for size in key_sizes if not KEY_SIZE_MIN <= size <= self._key_size_max)
+        measured = measure_entries(keys, values)
+        if measured is None:
+            wrong = [("key", each) for each in keys if type(each) is not bytes]
+            wrong += [("value", each) for each in values if type(each) not in (bytes, type(None))]
+            raise TypeError(f"a {wrong[0][0]} must be bytes, not {type(wrong[0][1]).__name__}")
+        key_size_min, key_size_max, keys_size, value_size_max, values_size, absent = measured
+        if keys and not KEY_SIZE_MIN <= key_size_min <= key_size_max <= self._key_size_max:
+            size = next(len(key) for key in keys if not KEY_SIZE_MIN <= len(key) <= self._key_size_max)
             raise LimitError(f"a key has {size} bytes; a key has 1 to {self._key_size_max} bytes in this file")
-        present: Sequence[Any] = values if plain else [b"" if value is None else value for value in values]
-        value_sizes = list(map(len, present))
-        if value_sizes and max(value_sizes) > VALUE_SIZE_MAX:
-            raise LimitError(
-                f"a value has {max(value_sizes)} bytes, but at most {VALUE_SIZE_MAX} are allowed; split it"
-            )
-        return sum(key_sizes), value_sizes, plain
+        if value_size_max > VALUE_SIZE_MAX:
+            raise LimitError(f"a value has {value_size_max} bytes, but at most {VALUE_SIZE_MAX} are allowed; split it")
+        return keys_size, value_size_max, values_size, absent
 
-    def _gather(
-        self,
-        tree_id: int,
-        keys: Sequence[bytes],
-        values: Sequence[Any],
-        keys_size: int,
-        value_sizes: list[int],
-        *,
-        plain: bool,
-    ) -> None:
+    def _gather(self, tree_id: int, keys: list[bytes], values: list[Any], sizes: tuple[int, int, int, int]) -> None:
+        keys_size, value_size_max, values_size, absent = sizes
         load = self._loads.get(tree_id)
         if load is None:
             load = self._loads[tree_id] = TreeLoad(tree_id, self._grid, self._space, self._memory_size)
         flags = bytes(len(values))
-        stored: list[bytes] = list(values)
-        if not plain:
+        stored: list[bytes] = values
+        if absent:
             flags = bytes(FLAG_TOMBSTONE if value is None else 0 for value in values)
             stored = [b"" if value is None else value for value in values]
-        if max(value_sizes) > self._value_inline_max:
+        if value_size_max > self._value_inline_max:
+            stored = list(stored)
             flags = self._store_large(tree_id, stored, flags)
-            value_sizes = list(map(len, stored))
-        load.sort.add(Columns(list(keys), stored, flags), keys_size, keys_size + sum(value_sizes))
+            values_size = sum(map(len, stored))
+        load.sort.add(Columns(keys, stored, flags), keys_size, keys_size + values_size)
         weight = sum(each.sort.weight for each in self._loads.values())
         if weight >= self._early_size:
             self._make_room(weight)

@@ -19,7 +19,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import chain, islice, pairwise
-from operator import lt
+from operator import attrgetter, lt
 from typing import Final, NamedTuple
 
 from lsmcli.engine.checksum import checksum
@@ -31,6 +31,7 @@ from lsmcli.engine.errors import FileError
 from lsmcli.engine.key_range import KeyRange
 from lsmcli.engine.schema import FLAG_LARGE
 from lsmcli.engine.scratch_file import Scratch
+from lsmcli.engine.sorted_batch import SortedBatch, chunk_step
 
 # Entries of a chunk, the unit in which runs are written, read and merged: as many as have this size.
 CHUNK_SIZE_MAX: Final = 256 * KIB
@@ -40,8 +41,8 @@ CHUNK_SIZE_MIN: Final = 16 * KIB
 # is the other way round, as long as a batch stays in the processor's cache.
 BATCH_ENTRIES: Final = (1024 if COMPILED else 16) * KIB
 
-# Entries of one round of a merge of runs in memory, about.
-ROUND_ENTRIES: Final = 8 * KIB
+# Entries of one round of a merge of runs in memory, about: what stays in the cache until it is written.
+ROUND_ENTRIES: Final = 2 * KIB
 
 # So many runs of one generation are merged into one run of the next: memory for a merge is bounded whatever comes.
 RUNS_MAX: Final = 64
@@ -91,9 +92,10 @@ class ExternalSort:
         self.size = 0  # of their keys and values, in bytes
         self.ascending = True  # all entries ever added arrived in strictly ascending order of their keys
         self._key_last = b""
-        self._batch: list[Columns] = []  # as added
-        self._batch_count = 0
-        self._runs: list[Columns] = []  # sorted, in memory, from old to new
+        self._keys: list[bytes] = []  # of entries that are not sorted yet, in order of arrival
+        self._values: list[bytes] = []
+        self._flags = bytearray()
+        self._runs: list[SortedBatch] = []  # in memory, from old to new
         # Generation i + 1 holds runs merged from generation i; each generation has a scratch file of its own.
         self._generations: list[list[Run]] = []
         self._scratches: list[Scratch] = []
@@ -117,10 +119,11 @@ class ExternalSort:
             self.ascending = keys[0] > self._key_last and all(map(lt, keys, islice(keys, 1, None)))
             self._key_last = keys[-1]
         for start in range(0, len(keys), BATCH_ENTRIES):
-            part = columns.cut(start, start + BATCH_ENTRIES)
-            self._batch.append(part)
-            self._batch_count += len(part.keys)
-            if self._batch_count >= BATCH_ENTRIES:
+            part = columns if len(keys) <= BATCH_ENTRIES else columns.cut(start, start + BATCH_ENTRIES)
+            self._keys += part.keys
+            self._values += part.values
+            self._flags += part.flags
+            if len(self._keys) >= BATCH_ENTRIES:
                 self.settle()
         self.weight += size + ENTRY_WEIGHT * len(keys)
         self.count += len(keys)
@@ -129,11 +132,11 @@ class ExternalSort:
 
     def settle(self) -> None:
         """Sorts what is not sorted yet, as one more run in memory."""
-        if not self._batch:
+        if not self._keys:
             return
-        batch = joined(self._batch)
-        self._batch, self._batch_count = [], 0
-        self._runs.append(batch if self.ascending else sort_columns(batch, self.dropped_large))
+        columns = Columns(self._keys, self._values, bytes(self._flags))
+        self._keys, self._values, self._flags = [], [], bytearray()
+        self._runs.append(SortedBatch(columns, self.dropped_large, ascending=self.ascending))
 
     def take(self) -> Iterator[Columns]:
         """What is in memory, in key order, when all came in that order; memory is empty then."""
@@ -141,7 +144,7 @@ class ExternalSort:
         self.settle()
         runs, self._runs, self.weight = self._runs, [], 0
         for run in runs:
-            yield from cut_columns(run, self.chunk_entries)
+            yield from run.chunks(self.chunk_entries)
 
     def spill(self) -> int:
         """Writes what is in memory to a scratch file, as one run; returns bytes written. Raises FileError."""
@@ -189,8 +192,9 @@ class ExternalSort:
             KeyRange(each.key_min, each.key_max) for runs in self._generations for run in runs for each in run.chunks
         ]
         step = self.chunk_entries
-        for keys, _, _ in self._runs:
-            ranges += [KeyRange(keys[i], keys[min(i + step, len(keys)) - 1]) for i in range(0, len(keys), step)]
+        for run in self._runs:
+            starts = range(0, run.count, step)
+            ranges += [KeyRange(run.key(start), run.key(min(start + step, run.count) - 1)) for start in starts]
         return ranges
 
     def close(self) -> None:
@@ -198,7 +202,7 @@ class ExternalSort:
         for scratch in self._scratches:
             scratch.close()
         self._scratches, self._generations = [], []
-        self._batch, self._batch_count, self._runs, self.weight = [], 0, [], 0
+        self._keys, self._values, self._flags, self._runs, self.weight = [], [], bytearray(), [], 0
 
 
 def sort_columns(columns: Columns, dropped_large: list[bytes]) -> Columns:
@@ -215,26 +219,26 @@ def sort_columns(columns: Columns, dropped_large: list[bytes]) -> Columns:
 def cut_columns(columns: Columns, entry_count: int) -> Iterator[Columns]:
     """The entries in chunks of about so many, and no short rest: 9 by 4 gives 5 and 4."""
     count = len(columns.keys)
-    parts = (count + entry_count // 2) // entry_count
-    step = -(-count // max(1, parts))
-    for start in range(0, count, max(1, step)):
+    step = chunk_step(count, entry_count)
+    for start in range(0, count, step):
         yield columns.cut(start, start + step)
 
 
-def merge_in_memory(runs: list[Columns], dropped_large: list[bytes]) -> Iterator[Columns]:
+def merge_in_memory(runs: list[SortedBatch], dropped_large: list[bytes]) -> Iterator[Columns]:
     """One sorted stream out of sorted runs in memory, from old to new; see merge_runs(). 0.4 µs per entry.
 
     All runs are cut at the same keys, taken from the longest one at equal distances.
     """
     if len(runs) < 2:
-        yield from runs
+        yield from chain.from_iterable(run.chunks(ROUND_ENTRIES) for run in runs)
         return
-    longest = max((run.keys for run in runs), key=len)
-    rounds = max(1, sum(len(run.keys) for run in runs) // ROUND_ENTRIES)
-    bounds = longest[len(longest) // rounds :: max(1, len(longest) // rounds)]
+    longest = max(runs, key=attrgetter("count"))
+    rounds = max(1, sum(run.count for run in runs) // ROUND_ENTRIES)
+    step = max(1, longest.count // rounds)
+    bounds = [longest.key(i) for i in range(longest.count // rounds, longest.count, step)]
     starts = [0] * len(runs)
-    for bound in [*bounds, max(run.keys[-1] for run in runs)]:
-        stops = [bisect_right(run.keys, bound, start) for run, start in zip(runs, starts, strict=True)]
+    for bound in [*bounds, max(run.key(run.count - 1) for run in runs)]:
+        stops = [run.bisect_right(bound, start) for run, start in zip(runs, starts, strict=True)]
         parts = [run.cut(start, stop) for run, start, stop in zip(runs, starts, stops, strict=True) if start < stop]
         if parts:
             yield _merge_parts(parts, dropped_large)

@@ -21,7 +21,7 @@ from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate, repeat
 from operator import add
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from lsmcli.engine import uncompiled as cython
@@ -58,6 +58,26 @@ def fit_entries(keys: list[bytes], values: list[bytes], start: int, room: int, o
         if count < len(part_keys):
             break
     return stop, room
+
+
+def measure_entries(keys: list[bytes], values: list[Any]) -> tuple[int, int, int, int, int, int] | None:
+    """(smallest, largest size of a key, bytes of the keys, largest size of a value, bytes of the values, values that
+    are None); None unless every key is bytes, and every value bytes or None. The lists are of equal length.
+
+    ([b"a", b"bc"], [b"123", None]) -> (1, 2, 3, 3, 3, 1); no entries: all are 0. 0.01 µs per entry, interpreted 0.1.
+    """
+    assert len(keys) == len(values)
+    if cython.compiled:
+        return _measure_entries(keys, values)
+    if not (set(map(type, keys)) <= {bytes} and set(map(type, values)) <= {bytes, type(None)}):
+        return None
+    key_sizes = list(map(len, keys))
+    absent = values.count(None)
+    value_sizes = list(map(len, filter(None, values) if absent else values))
+    return (
+        min(key_sizes, default=0), max(key_sizes, default=0), sum(key_sizes),
+        max(value_sizes, default=0), sum(value_sizes), absent,
+    )  # fmt: skip
 
 
 def pack_entries(keys: list[bytes], values: list[bytes], flags: bytes, width: int) -> tuple[int, int, bytes]:
@@ -97,6 +117,35 @@ def pack_fingerprints(keys: list[bytes]) -> bytes:
 
 
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
+
+
+@cython.cfunc
+def _measure_entries(keys: list[Any], values: list[Any]) -> tuple[int, int, int, int, int, int] | None:
+    count: cython.Py_ssize_t = len(keys)
+    i: cython.Py_ssize_t
+    size: cython.Py_ssize_t
+    key_size_min: cython.Py_ssize_t = 0
+    key_size_max: cython.Py_ssize_t = 0
+    keys_size: cython.Py_ssize_t = 0
+    value_size_max: cython.Py_ssize_t = 0
+    values_size: cython.Py_ssize_t = 0
+    absent: cython.Py_ssize_t = 0
+    for i in range(count):
+        if type(keys[i]) is not bytes:
+            return None
+        size = len(cython.cast(bytes, keys[i]))
+        key_size_min = size if i == 0 else min(key_size_min, size)
+        key_size_max = max(key_size_max, size)
+        keys_size += size
+        if values[i] is None:
+            absent += 1
+            continue
+        if type(values[i]) is not bytes:
+            return None
+        size = len(cython.cast(bytes, values[i]))
+        value_size_max = max(value_size_max, size)
+        values_size += size
+    return key_size_min, key_size_max, keys_size, value_size_max, values_size, absent
 
 
 @cython.cfunc
@@ -307,5 +356,5 @@ _CRC_TABLES: Final = _crc_tables() if cython.compiled else b""
 if not (TYPE_CHECKING or COMPILED or PURE):
     with suppress(ImportError):  # not built on this machine
         from lsmcli.engine._entry_pack import (  # noqa: F401, I001
-            fit_entries, pack_entries, pack_fingerprints, unpack_entries, COMPILED,
+            fit_entries, measure_entries, pack_entries, pack_fingerprints, unpack_entries, COMPILED,
         )  # fmt: skip

@@ -27,6 +27,7 @@ Py_ssize_t = int
 p_uchar = Any
 p_const_uchar = Any
 p_uint = Any
+p_const_uint = Any
 p_ulonglong = Any
 NULL: Any = None
 

@@ -69,6 +69,13 @@ def split_rows(block: bytes, separator: int) -> tuple[list[bytes], list[bytes]] 
     return keys, values
 
 
+def count_lines(block: bytes) -> int:
+    """Line ends in the block. 0.05 ns per byte, interpreted 0.7."""
+    if cython.compiled:
+        return _count_lines(block, len(block))
+    return block.count(b"\n")
+
+
 def join_tsv(keys: list[bytes], values: list[bytes]) -> bytes | None:
     """Lines of key, tab and value; None unless every field is printable UTF-8 and begins with no double quote.
 
@@ -289,6 +296,24 @@ def _count_controls(text: cython.p_const_uchar, size: cython.Py_ssize_t) -> cyth
 
 @cython.cfunc
 @cython.exceptval(check=False)
+def _count_lines(text: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    i: cython.Py_ssize_t
+    at: cython.Py_ssize_t = 0
+    stop: cython.Py_ssize_t
+    count: cython.uchar
+    total: cython.Py_ssize_t = 0
+    while at < size:
+        stop = min(at + 128, size)
+        count = 0
+        for i in range(at, stop):
+            count += text[i] == ord("\n")
+        total += count
+        at = stop
+    return total
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
 def _count_special(text: cython.p_const_uchar, size: cython.Py_ssize_t, separator: cython.uchar) -> cython.Py_ssize_t:
     """Bytes for which a field is quoted."""
     i: cython.Py_ssize_t
@@ -350,4 +375,6 @@ def _put_quoted(
 
 if not (TYPE_CHECKING or COMPILED or PURE):
     with suppress(ImportError):  # not built on this machine
-        from lsmcli.formats._plain_rows import join_csv, join_tsv, split_rows, COMPILED  # noqa: F401, I001
+        from lsmcli.formats._plain_rows import (  # noqa: F401, I001
+            count_lines, join_csv, join_tsv, split_rows, COMPILED,
+        )  # fmt: skip

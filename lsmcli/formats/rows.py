@@ -14,11 +14,12 @@ Invariants:
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple, NoReturn, TypeAlias
 
-from lsmcli.engine.constants import KEY_SIZE_MAX, KEY_SIZE_MIN, KIB, MIB, VALUE_SIZE_MAX
+from lsmcli.engine.constants import KEY_SIZE_MAX, KEY_SIZE_MIN, KIB, VALUE_SIZE_MAX
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import TextError
+from lsmcli.formats.plain_rows import count_lines
 
-READ_SIZE: Final = 1 * MIB
+READ_SIZE: Final = 256 * KIB  # little: a piece, its copy as whole lines and its rows stay in the cache together
 CHUNK_SIZE: Final = 256 * KIB  # a writer hands out pieces of about this size
 CHUNK_ROWS: Final = 1024
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -96,7 +97,7 @@ def line_blocks(pieces: Iterable[bytes], line_size_max: int = LINE_SIZE_MAX) -> 
         if cut:
             block = b"".join([*rest, piece[:cut]])
             yield block
-            line += block.count(b"\n")
+            line += count_lines(block)
             rest, rest_size = [], 0
         if cut < len(piece):
             rest.append(piece[cut:])

@@ -110,3 +110,25 @@ def test_merge_of_long_runs(order: ModuleType, share: float, rng: random.Random)
     newer = sorted({rng.randbytes(rng.randint(1, 9)) for _ in range(2000)})
     older = {rng.randbytes(rng.randint(1, 9)) for _ in range(2000)}
     check_merge(order, newer, sorted(older | set(rng.sample(newer, int(share * len(newer))))))
+
+
+@both
+def test_a_part_of_an_order_is_that_part_of_the_entries(order: ModuleType, rng: random.Random) -> None:
+    keys = [rng.randbytes(rng.randint(0, 2)) for _ in range(300)]
+    values = list(range(300))
+    flags = bytes(rng.choices([0, 1, 2], k=300))
+    every = order.sort_entries(keys, values, flags)
+    places, lost = order.sort_order(keys)
+    assert lost == every[3]
+    count = len(places) // 4
+    for start, stop in [
+        (0, 0),
+        (0, 1),
+        (0, count),
+        (count, count),
+        *(sorted(rng.choices(range(count), k=2)) for _ in "ab"),
+    ]:
+        gathered = order.gather_entries(keys, values, flags, places, start, stop)
+        assert gathered == tuple(column[start:stop] for column in every[:3])
+    with pytest.raises(IndexError):
+        order.gather_entries(keys[:5], values[:5], flags[:5], places, 0, count)

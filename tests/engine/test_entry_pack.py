@@ -142,3 +142,20 @@ def test_what_is_not_bytes_is_refused(pack: ModuleType) -> None:
     for values, flags in (([], b"\0"), ([b"b"], b"")):
         with pytest.raises(AssertionError):
             pack.pack_entries([b"a"], values, flags, 2)
+
+
+@both
+def test_measure(pack: ModuleType, rng: random.Random) -> None:
+    keys, values, _ = entries_random(rng, 500)
+    some = [None if rng.random() < 0.1 else value for value in values]
+    key_sizes, value_sizes = [len(key) for key in keys], [len(value) for value in some if value is not None]
+    assert pack.measure_entries(keys, some) == (
+        min(key_sizes), max(key_sizes), sum(key_sizes), max(value_sizes), sum(value_sizes), some.count(None)
+    )  # fmt: skip
+    assert pack.measure_entries([], []) == (0, 0, 0, 0, 0, 0)
+    assert pack.measure_entries([b"abc", b""], [None, None]) == (0, 3, 3, 0, 0, 2)
+    assert pack.measure_entries([b"a", b"b"], [b"", b"12"]) == (1, 1, 2, 2, 2, 0)
+    for wrong in ("a", bytearray(b"a"), 1, ["a"]):
+        assert pack.measure_entries([b"a", wrong], [b"1", b"2"]) is None
+        assert pack.measure_entries([b"a", b"b"], [b"1", wrong]) is None
+    assert pack.measure_entries([None], [b"1"]) is None

@@ -158,3 +158,11 @@ def test_what_is_not_bytes_is_refused(rows: ModuleType) -> None:
     for separator in b'"\r\n\0':
         with pytest.raises(AssertionError):
             rows.split_rows(b"", separator)
+
+
+@both
+def test_line_ends_are_counted(rows: ModuleType, rng: random.Random) -> None:
+    for size in (0, 1, 127, 128, 129, 1000):
+        block = bytes(rng.choices(b"\na\x8a", k=size))
+        assert rows.count_lines(block) == block.count(b"\n")
+    assert rows.count_lines(b"\n" * 1000) == 1000
