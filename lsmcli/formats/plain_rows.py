@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.constants import KEY_SIZE_MAX
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
@@ -88,6 +89,30 @@ def join_tsv(keys: list[bytes], values: list[bytes]) -> bytes | None:
         and (text.isascii() or _is_printable(text))
     )
     return text if plain else None
+
+
+def join_packed_tsv(packed: PackedEntries) -> bytes | None:
+    """What join_tsv gives for entries that are packed; always None when interpreted. 0.03 µs per row."""
+    if cython.compiled:
+        text = _lines_packed(
+            packed.raw, packed.keys_at, packed.values_at, packed.key_sizes, packed.value_sizes, TAB, False
+        )
+        return text if text is None or text.isascii() or _is_printable(text) else None
+    return None
+
+
+def join_packed_csv(packed: PackedEntries, separator: int = COMMA) -> bytes | None:
+    """What join_csv gives for entries that are packed; None where a field is quoted, and always when interpreted.
+
+    0.03 µs per row.
+    """
+    assert 0 <= separator <= 0xFF and separator not in b'\r\n"\0'
+    if cython.compiled:
+        text = _lines_packed(
+            packed.raw, packed.keys_at, packed.values_at, packed.key_sizes, packed.value_sizes, separator, True
+        )
+        return text if text is None or text.isascii() or BYTE_ORDER_MARK not in text else None
+    return None
 
 
 def _joined(keys: list[bytes], values: list[bytes], mark: bytes) -> bytes:
@@ -191,6 +216,59 @@ def _join_plain(keys: list[bytes], values: list[bytes]) -> bytes | None:
         if _begins_with_quote(key, len(key)) or _begins_with_quote(value, len(value)):
             return None
     return text
+
+
+@cython.cfunc
+def _lines_packed(
+    raw: bytes,
+    key_at: cython.Py_ssize_t,
+    value_at: cython.Py_ssize_t,
+    key_sizes: bytes,
+    value_sizes: bytes,
+    separator: cython.uchar,
+    csv: cython.bint,
+) -> bytes | None:
+    """The lines of keys and values that stand behind each other in raw; None where one of them needs care."""
+    i: cython.Py_ssize_t
+    size: cython.Py_ssize_t
+    special: cython.Py_ssize_t
+    quotes: cython.Py_ssize_t = 0
+    count: cython.Py_ssize_t = len(key_sizes) // 4
+    text: bytes = PyBytes_FromStringAndSize(cython.NULL, len(raw) - key_at + 2 * count)
+    data: cython.p_const_uchar = raw
+    key_sizes_in: cython.p_const_uchar = key_sizes
+    value_sizes_in: cython.p_const_uchar = value_sizes
+    out: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(text))
+    for i in range(count):
+        size = _u32(key_sizes_in + 4 * i)
+        quotes += _begins_with_quote(data + key_at, size)
+        memcpy(out, data + key_at, size)
+        key_at += size
+        out += size
+        out[0] = separator
+        size = _u32(value_sizes_in + 4 * i)
+        quotes += _begins_with_quote(data + value_at, size)
+        memcpy(out + 1, data + value_at, size)
+        value_at += size
+        out += size + 1
+        out[0] = ord("\n")
+        out += 1
+    assert value_at == len(raw) and out == cython.cast(cython.p_uchar, PyBytes_AS_STRING(text)) + len(text)
+    if csv:
+        special = _count_special(text, len(text), separator)
+    else:
+        special = _count_controls(text, len(text))
+    if (quotes and not csv) or special != 2 * count:  # more than the separators and line ends
+        return None
+    return text
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _u32(at: cython.p_const_uchar) -> cython.Py_ssize_t:
+    size: cython.Py_ssize_t = at[0] | (at[1] << 8) | (at[2] << 16) | (cython.cast(cython.Py_ssize_t, at[3]) << 24)
+    return size
 
 
 @cython.cfunc
@@ -350,4 +428,6 @@ def _put_quoted(
 
 if not (TYPE_CHECKING or COMPILED or PURE):
     with suppress(ImportError):  # not built on this machine
-        from lsmcli.formats._plain_rows import join_csv, join_tsv, split_rows, COMPILED  # noqa: F401, I001
+        from lsmcli.formats._plain_rows import (  # noqa: F401, I001
+            join_csv, join_packed_csv, join_packed_tsv, join_tsv, split_rows, COMPILED,
+        )  # fmt: skip
