@@ -40,6 +40,11 @@ class PackedEntries:
         return len(self.raw) - self.keys_at
 
     @property
+    def parts(self) -> tuple[bytes, int, int, bytes, bytes]:
+        """raw, keys_at, values_at, key_sizes, value_sizes: for code that knows bytes only."""
+        return self.raw, self.keys_at, self.values_at, self.key_sizes, self.value_sizes
+
+    @property
     def key_first(self) -> bytes:
         """The lowest key."""
         return self.raw[self.keys_at : self.keys_at + int.from_bytes(self.key_sizes[:4], "little")]

@@ -194,7 +194,7 @@ def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]
     for section in sections:
         for columns in section.chunks:
             if isinstance(columns, PackedEntries) and not base64:
-                text = join_packed_csv(columns, delimiter[0])
+                text = join_packed_csv(*columns.parts, delimiter[0])
                 if text is not None:
                     yield text
                     continue

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.constants import KEY_SIZE_MAX
-from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
@@ -91,26 +90,26 @@ def join_tsv(keys: list[bytes], values: list[bytes]) -> bytes | None:
     return text if plain else None
 
 
-def join_packed_tsv(packed: PackedEntries) -> bytes | None:
-    """What join_tsv gives for entries that are packed; always None when interpreted. 0.03 µs per row."""
+def join_packed_tsv(raw: bytes, keys_at: int, values_at: int, key_sizes: bytes, value_sizes: bytes) -> bytes | None:
+    """What join_tsv gives for keys in raw[keys_at:values_at] and values in raw[values_at:], each behind the one before.
+
+    Sizes are columns of u32, little-endian. Always None when interpreted. 0.03 µs per row.
+    """
+    assert 0 <= keys_at <= values_at <= len(raw) and len(key_sizes) == len(value_sizes)
     if cython.compiled:
-        text = _lines_packed(
-            packed.raw, packed.keys_at, packed.values_at, packed.key_sizes, packed.value_sizes, TAB, False
-        )
+        text = _lines_packed(raw, keys_at, values_at, key_sizes, value_sizes, TAB, False)
         return text if text is None or text.isascii() or _is_printable(text) else None
     return None
 
 
-def join_packed_csv(packed: PackedEntries, separator: int = COMMA) -> bytes | None:
-    """What join_csv gives for entries that are packed; None where a field is quoted, and always when interpreted.
-
-    0.03 µs per row.
-    """
+def join_packed_csv(
+    raw: bytes, keys_at: int, values_at: int, key_sizes: bytes, value_sizes: bytes, separator: int = COMMA
+) -> bytes | None:
+    """What join_csv gives for the same; None where a field is quoted, and always when interpreted. 0.03 µs per row."""
+    assert 0 <= keys_at <= values_at <= len(raw) and len(key_sizes) == len(value_sizes)
     assert 0 <= separator <= 0xFF and separator not in b'\r\n"\0'
     if cython.compiled:
-        text = _lines_packed(
-            packed.raw, packed.keys_at, packed.values_at, packed.key_sizes, packed.value_sizes, separator, True
-        )
+        text = _lines_packed(raw, keys_at, values_at, key_sizes, value_sizes, separator, True)
         return text if text is None or text.isascii() or BYTE_ORDER_MARK not in text else None
     return None
 
@@ -234,6 +233,8 @@ def _lines_packed(
     special: cython.Py_ssize_t
     quotes: cython.Py_ssize_t = 0
     count: cython.Py_ssize_t = len(key_sizes) // 4
+    keys_end: cython.Py_ssize_t = value_at
+    values_end: cython.Py_ssize_t = len(raw)
     text: bytes = PyBytes_FromStringAndSize(cython.NULL, len(raw) - key_at + 2 * count)
     data: cython.p_const_uchar = raw
     key_sizes_in: cython.p_const_uchar = key_sizes
@@ -241,19 +242,21 @@ def _lines_packed(
     out: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(text))
     for i in range(count):
         size = _u32(key_sizes_in + 4 * i)
+        assert size <= keys_end - key_at
         quotes += _begins_with_quote(data + key_at, size)
         memcpy(out, data + key_at, size)
         key_at += size
         out += size
         out[0] = separator
         size = _u32(value_sizes_in + 4 * i)
+        assert size <= values_end - value_at
         quotes += _begins_with_quote(data + value_at, size)
         memcpy(out + 1, data + value_at, size)
         value_at += size
         out += size + 1
         out[0] = ord("\n")
         out += 1
-    assert value_at == len(raw) and out == cython.cast(cython.p_uchar, PyBytes_AS_STRING(text)) + len(text)
+    assert key_at == keys_end and out == cython.cast(cython.p_uchar, PyBytes_AS_STRING(text)) + len(text)
     if csv:
         special = _count_special(text, len(text), separator)
     else:

@@ -172,7 +172,7 @@ def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]
 def pieces_of_columns(chunks: Iterable[Columns]) -> Iterator[bytes]:
     """The lines of each chunk."""
     for columns in chunks:
-        text = join_packed_tsv(columns) if isinstance(columns, PackedEntries) else None
+        text = join_packed_tsv(*columns.parts) if isinstance(columns, PackedEntries) else None
         yield lines_of(*columns) if text is None else text
 
 

@@ -131,16 +131,29 @@ def test_packed_rows_are_written_as_lists_are(rows: ModuleType, separator: int, 
     packed = packed_of(keys, values)
     if packed is None or not rows.COMPILED:
         return
-    assert rows.join_packed_tsv(packed) == rows.join_tsv(keys, values)
+    assert rows.join_packed_tsv(*packed.parts) == rows.join_tsv(keys, values)
     text = rows.join_csv(keys, values, separator)
     quoted = any(
         byte in field or field.startswith(b"\xef\xbb\xbf")
         for field in keys + values
         for byte in (bytes((separator,)), b'"', b"\r", b"\n", b"\0")
     )
-    answer = rows.join_packed_csv(packed, separator)
+    answer = rows.join_packed_csv(*packed.parts, separator)
     assert answer == text or (answer is None and (quoted or b"\xef\xbb\xbf" in text))
     assert answer is None or not quoted
+
+
+@both
+def test_packed_rows_with_wrong_sizes_are_refused(rows: ModuleType) -> None:
+    one, two = (1).to_bytes(4, "little"), (2).to_bytes(4, "little")
+    assert rows.join_packed_tsv(b"kv", 0, 1, one, one) == (b"k\tv\n" if rows.COMPILED else None)
+    for wrong in ((b"kv", 0, 1, one, one + one), (b"kv", 2, 1, one, one), (b"kv", 0, 3, one, one)):
+        with pytest.raises(AssertionError):
+            rows.join_packed_tsv(*wrong)
+    if rows.COMPILED:
+        for sizes in ((two, one), (one, two), (b"\xff" * 4, one), (b"", b"")):
+            with pytest.raises(AssertionError):
+                rows.join_packed_csv(b"kv", 0, 1, *sizes)
 
 
 @both
