@@ -23,6 +23,7 @@ from lsmcli.commands.group import Command
 from lsmcli.commands.progress import Progress, progress_of, progress_option
 from lsmcli.engine.content_checksum import ContentChecksum, checksum_of_file
 from lsmcli.engine.contents import Chunk, Contents
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.formats import FORMATS, InputError
 from lsmcli.formats.compression import compressed
 from lsmcli.formats.detect import compression_of_dest, format_of_dest
@@ -167,11 +168,14 @@ class Export:
 
     def _counted(self, contents: Contents, checksum: ContentChecksum, progress: Progress) -> Iterator[Chunk]:
         before = sum(each.entries for each in self._checksums.values())
-        for keys, values in contents.chunks():
-            checksum.add(keys, values)
+        for chunk in contents.chunks():
+            if isinstance(chunk, PackedEntries):
+                checksum.add_packed(chunk)
+            else:
+                checksum.add(*chunk)
             rows = before + checksum.entries
             progress.advance(rows if self._total else checksum.size, rows)
-            yield keys, values
+            yield chunk
 
     def summary(self) -> str:
         """The line that tells of success."""

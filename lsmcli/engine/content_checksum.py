@@ -22,6 +22,8 @@ from struct import pack
 
 from xxhash import xxh3_128, xxh3_128_digest
 
+from lsmcli.engine.packed_entries import PackedEntries
+
 
 class ContentChecksum:
     """The checksum of one tree while its entries come by in key order; also counts them and their bytes."""
@@ -47,6 +49,16 @@ class ContentChecksum:
         self._values.update(value_bytes)
         self.entries += count
         self.size += len(key_bytes) + len(value_bytes)
+
+    def add_packed(self, packed: PackedEntries) -> None:
+        """The same for entries that are packed: their columns are the streams. The hashing of their bytes, no more."""
+        block = memoryview(packed.raw)
+        self._key_sizes.update(packed.key_sizes)
+        self._keys.update(block[packed.keys_at : packed.values_at])
+        self._value_sizes.update(packed.value_sizes)
+        self._values.update(block[packed.values_at :])
+        self.entries += packed.count
+        self.size += packed.size
 
     def add_large(self, key: bytes, value_size: int, pieces: Iterable[bytes | memoryview]) -> None:
         """The next entry, its value in pieces of value_size bytes together."""

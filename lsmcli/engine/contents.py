@@ -11,13 +11,14 @@ Invariants:
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lsmcli.engine.block_chain import iterate_chain
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import KIB
 from lsmcli.engine.content_checksum import ContentChecksum
 from lsmcli.engine.errors import DamageError
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.scan_steps import ScanSteps
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, BlockKind
 
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 CHUNK_SIZE: Final = 256 * KIB
 _ENTRIES_FIRST: Final = 512
 
-Chunk = tuple[Sequence[bytes], Sequence[bytes]]  # keys and values
+Chunk: TypeAlias = tuple[Sequence[bytes], Sequence[bytes]] | PackedEntries  # keys and values
 
 
 class Contents:
     """The entries of one tree, or of a range of it, to be iterated once. `entry_count_max`: of the whole tree."""
 
-    def __init__(self, database: "Database", name: str, columns: Iterator[Columns]) -> None:
+    def __init__(self, database: "Database", name: str, columns: Iterator[Columns | PackedEntries]) -> None:
         self.name = name
         self.entry_count_max = 0
         self._database = database
@@ -41,7 +42,11 @@ class Contents:
 
     def chunks(self) -> Iterator[Chunk]:
         """Keys and values, large ones read one at a time. Raises what a scan raises."""
-        for keys, values, flags in self._columns:
+        for step in self._columns:
+            if isinstance(step, PackedEntries):
+                yield step
+                continue
+            keys, values, flags = step
             if FLAG_LARGE in flags:
                 yield from self._with_large(keys, values, flags)
             else:
@@ -64,7 +69,11 @@ class Contents:
     def checksum(self) -> ContentChecksum:
         """Iterates all of it. Large values are hashed block by block, so memory does not grow with them."""
         checksum = ContentChecksum()
-        for keys, values, flags in self._columns:
+        for step in self._columns:
+            if isinstance(step, PackedEntries):
+                checksum.add_packed(step)
+                continue
+            keys, values, flags = step
             begin = 0
             while (index := flags.find(FLAG_LARGE, begin)) >= 0:
                 checksum.add(keys[begin:index], values[begin:index])
@@ -87,8 +96,9 @@ def contents_of(
         for name in names:
             tree_id = database.tree_id(name)
             columns = ScanSteps(
-                database, tree_id, start, end, reverse=False, entries_first=_ENTRIES_FIRST, restarts=len(names) == 1
-            )
+                database, tree_id, start, end, reverse=False, entries_first=_ENTRIES_FIRST, restarts=len(names) == 1,
+                packed=True,
+            )  # fmt: skip
             found.append(Contents(database, name, columns))
             tree = database.forest.tree(tree_id)
             found[-1].entry_count_max = len(tree.table_mutable.entries) + len(tree.table_immutable.entries)

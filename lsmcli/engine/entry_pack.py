@@ -108,6 +108,17 @@ def unpack_entries(
     return None
 
 
+def measure_packed(raw: bytes, at: int, count: int, width: int, key_size_max: int) -> tuple[bytes, bytes] | None:
+    """The sizes of all keys and of all values, as columns of u32, little-endian, of what unpack_entries() would give.
+
+    None where that would be None, and always when interpreted. 0.01 µs per entry.
+    """
+    assert width in _CODES and 0 <= count and 0 <= at
+    if cython.compiled:
+        return _measure_packed(raw, at, count, width, key_size_max)
+    return None
+
+
 def pack_fingerprints(keys: list[bytes]) -> bytes:
     """The low halves of the CRC-32 of the keys, little-endian, as a column. 0.02 µs per key, interpreted 0.1."""
     if cython.compiled:
@@ -295,6 +306,54 @@ def _unpack_entries(
 
 
 @cython.cfunc
+def _measure_packed(
+    raw: bytes,
+    at: cython.Py_ssize_t,
+    count: cython.Py_ssize_t,
+    width: cython.Py_ssize_t,
+    key_size_max: cython.Py_ssize_t,
+) -> tuple[bytes, bytes] | None:
+    """The same checks as in _unpack_entries()."""
+    size: cython.Py_ssize_t = len(raw)
+    i: cython.Py_ssize_t
+    if count > size or at > size or size - at < 2 * (count + 1) * width + count:
+        return None
+    key_offsets: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(raw)) + at
+    value_offsets: cython.p_const_uchar = key_offsets + (count + 1) * width
+    region: cython.p_const_uchar = value_offsets + (count + 1) * width + count
+    keys_size: cython.Py_ssize_t = _offset(key_offsets, count, width)
+    values_size: cython.Py_ssize_t = size - at - 2 * (count + 1) * width - count - keys_size
+    key_sizes: bytes = PyBytes_FromStringAndSize(cython.NULL, 4 * count)
+    value_sizes: bytes = PyBytes_FromStringAndSize(cython.NULL, 4 * count)
+    key_sizes_out: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(key_sizes))
+    value_sizes_out: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(value_sizes))
+    before: cython.Py_ssize_t = 0
+    before_size: cython.Py_ssize_t = 0
+    key_at: cython.Py_ssize_t = _offset(key_offsets, 0, width)
+    key_size: cython.Py_ssize_t
+    value_at: cython.Py_ssize_t = _offset(value_offsets, 0, width)
+    value_end: cython.Py_ssize_t
+    if keys_size < 0 or values_size < 0 or key_at != 0 or value_at != 0:
+        return None
+    for i in range(count):
+        key_size = _offset(key_offsets, i + 1, width) - key_at
+        value_end = _offset(value_offsets, i + 1, width)
+        if not (0 < key_size <= keys_size - key_at and value_at <= value_end <= values_size):
+            return None
+        if key_size > key_size_max or not _is_below(region + before, before_size, region + key_at, key_size):
+            return None
+        _put_offset(key_sizes_out + 4 * i, key_size, 4)
+        _put_offset(value_sizes_out + 4 * i, value_end - value_at, 4)
+        before = key_at
+        before_size = key_size
+        key_at += key_size
+        value_at = value_end
+    if value_at != values_size:
+        return None
+    return key_sizes, value_sizes
+
+
+@cython.cfunc
 def _crc_tables() -> bytes:
     """Four tables of 256 numbers: of a byte, and of a byte with one, two and three zeros behind it."""
     packed: bytes = PyBytes_FromStringAndSize(cython.NULL, 4 * 256 * 4)
@@ -356,5 +415,5 @@ _CRC_TABLES: Final = _crc_tables() if cython.compiled else b""
 if not (TYPE_CHECKING or COMPILED or PURE):
     with suppress(ImportError):  # not built on this machine
         from lsmcli.engine._entry_pack import (  # noqa: F401, I001
-            fit_entries, measure_entries, pack_entries, pack_fingerprints, unpack_entries, COMPILED,
+            fit_entries, measure_entries, measure_packed, pack_entries, pack_fingerprints, unpack_entries, COMPILED,
         )  # fmt: skip

@@ -14,10 +14,11 @@ Invariants:
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeAlias, cast
 
 from lsmcli.engine.columns import EMPTY, Columns, drop_tombstones, merge
 from lsmcli.engine.grid import Grid
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, ChainReference
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
@@ -29,6 +30,8 @@ from lsmcli.engine.tree import Tree
 ENTRIES_FIRST: Final = 16
 _CHUNK_ENTRIES_MAX: Final = 512
 
+Step: TypeAlias = Columns | PackedEntries
+
 
 class Scan:
     """One scan over [start, end), None: unbounded. Iterate columns(); close() in any case.
@@ -37,12 +40,22 @@ class Scan:
     """
 
     def __init__(
-        self, tree: Tree, start: bytes | None, end: bytes | None, *, reverse: bool, entries_first: int = ENTRIES_FIRST
+        self,
+        tree: Tree,
+        start: bytes | None,
+        end: bytes | None,
+        *,
+        reverse: bool,
+        entries_first: int = ENTRIES_FIRST,
+        packed: bool = False,
     ) -> None:
+        """packed: steps() may yield whole blocks as they are; not with reverse."""
+        assert not (packed and reverse)
         self._start = start
         self._end = end
         self._reverse = reverse
         self._entries_first = entries_first
+        self._packed = packed
         self._grid = tree.grid
         self._memories = [tree.table_mutable, tree.table_immutable]
         self._logs = [memory.observe(holds=False) for memory in self._memories]
@@ -58,17 +71,25 @@ class Scan:
 
     def columns(self) -> Iterator[Columns]:
         """The entries, chunk by chunk, never empty. Raises DamageError."""
+        assert not self._packed
+        return cast("Iterator[Columns]", self.steps())
+
+    def steps(self) -> Iterator[Step]:
+        """As columns(); a block that is all there is between two keys may stay packed, if that was asked for."""
         if self._start is not None and self._end is not None and self._start >= self._end:
             return
         sources = [self._memory_source(memory, log) for memory, log in zip(self._memories, self._logs, strict=True)]
         sources += [self._level_source(self._grid, tables) for tables in self._levels if tables]
         merged = _merge_backward(sources) if self._reverse else _merge_forward(sources)
-        for columns in merged:
-            kept = drop_tombstones(columns)
+        for step in merged:
+            if isinstance(step, PackedEntries):
+                yield step
+                continue
+            kept = drop_tombstones(step)
             if kept.keys:
                 yield kept
 
-    def _memory_source(self, memory: TableMemory, log: Log) -> Iterator[Columns]:
+    def _memory_source(self, memory: TableMemory, log: Log) -> Iterator[Step]:
         start, end = self._start, self._end
         size = self._entries_first
         while True:
@@ -85,11 +106,13 @@ class Scan:
                 start = keys[-1] + b"\0"
             size = min(2 * size, _CHUNK_ENTRIES_MAX)
 
-    def _level_source(self, grid: Grid, tables: list[TableInfo]) -> Iterator[Columns]:
+    def _level_source(self, grid: Grid, tables: list[TableInfo]) -> Iterator[Step]:
         entries_first: int | None = self._entries_first
         for info in reversed(tables) if self._reverse else tables:
             iterator = TableIterator(grid, info, cache_blocks=entries_first is not None)
-            yield from iterator.blocks(self._start, self._end, reverse=self._reverse, entries_first=entries_first)
+            yield from iterator.steps(
+                self._start, self._end, reverse=self._reverse, entries_first=entries_first, packed=self._packed
+            )
             entries_first = None
 
 
@@ -132,18 +155,27 @@ def _columns_at(memory: TableMemory, log: Log, keys: list[bytes]) -> Columns:
     return Columns(kept, values, bytes(flags))
 
 
-def _merge_forward(sources: list[Iterator[Columns]]) -> Iterator[Columns]:
-    """Merges ascending sources, newest first in the list."""
-    pending = [(source, columns) for source in sources if (columns := next(source, None)) is not None]
+def _next_columns(source: Iterator[Step]) -> Columns | None:
+    """What the source has next, unpacked for a merge."""
+    step = next(source, None)
+    if isinstance(step, PackedEntries):
+        keys, values = step
+        return Columns(keys, values, bytes(step.count))
+    return step
+
+
+def _merge_forward(sources: list[Iterator[Step]]) -> Iterator[Step]:
+    """Merges ascending sources, newest first in the list; the last one that has more goes on as it is."""
+    pending = [(source, columns) for source in sources if (columns := _next_columns(source)) is not None]
     while len(pending) > 1:
         bound = min(columns.keys[-1] for _, columns in pending)
         merged = EMPTY
-        still: list[tuple[Iterator[Columns], Columns]] = []
+        still: list[tuple[Iterator[Step], Columns]] = []
         for source, columns in pending:
             cut = bisect_right(columns.keys, bound)
             if cut:
                 merged = merge(merged, columns if cut == len(columns.keys) else columns.cut(0, cut)).columns
-            rest = columns.cut(cut) if cut < len(columns.keys) else next(source, None)
+            rest = columns.cut(cut) if cut < len(columns.keys) else _next_columns(source)
             if rest is not None:
                 still.append((source, rest))
         pending = still
@@ -153,18 +185,18 @@ def _merge_forward(sources: list[Iterator[Columns]]) -> Iterator[Columns]:
         yield from source
 
 
-def _merge_backward(sources: list[Iterator[Columns]]) -> Iterator[Columns]:
+def _merge_backward(sources: list[Iterator[Step]]) -> Iterator[Step]:
     """Merges descending sources, newest first in the list; each step's columns ascend."""
-    pending = [(source, columns) for source in sources if (columns := next(source, None)) is not None]
+    pending = [(source, columns) for source in sources if (columns := _next_columns(source)) is not None]
     while len(pending) > 1:
         bound = max(columns.keys[0] for _, columns in pending)
         merged = EMPTY
-        still: list[tuple[Iterator[Columns], Columns]] = []
+        still: list[tuple[Iterator[Step], Columns]] = []
         for source, columns in pending:
             cut = bisect_left(columns.keys, bound)
             if cut < len(columns.keys):
                 merged = merge(merged, columns if cut == 0 else columns.cut(cut)).columns
-            rest = columns.cut(0, cut) if cut else next(source, None)
+            rest = columns.cut(0, cut) if cut else _next_columns(source)
             if rest is not None:
                 still.append((source, rest))
         pending = still

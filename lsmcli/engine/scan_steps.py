@@ -6,7 +6,7 @@ Invariants:
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import READER_RETRIES_MAX
@@ -30,19 +30,23 @@ class ScanSteps(Iterator[Columns]):
         reverse: bool,
         entries_first: int,
         restarts: bool = True,
+        packed: bool = False,
     ) -> None:
-        """restarts: a reader that is overtaken begins again, in a newer state, while nothing was given out."""
+        """restarts: a reader that is overtaken begins again, in a newer state, while nothing was given out.
+
+        packed: whole blocks may come as PackedEntries, whatever the type says: the caller looks for them.
+        """
         self._database = database
-        self._arguments = (tree_id, start, end, reverse, entries_first)
+        self._arguments = (tree_id, start, end, reverse, entries_first, packed)
         self._yielded = not restarts
         self._begin()
 
     def _begin(self) -> None:
-        tree_id, start, end, reverse, entries_first = self._arguments
+        tree_id, start, end, reverse, entries_first, packed = self._arguments
         self._forest = self._database.forest
         tree = self._forest.tree(tree_id)
-        scan = Scan(tree, start, end, reverse=reverse, entries_first=entries_first)
-        self._columns = scan.columns()
+        scan = Scan(tree, start, end, reverse=reverse, entries_first=entries_first, packed=packed)
+        self._columns = cast("Iterator[Columns]", scan.steps())
         # No call in between, where an interrupt could come: close() counts down exactly what was counted here.
         self._forest.scans_open += 1
         self._scan: Scan | None = scan

@@ -11,13 +11,23 @@ Invariants:
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.schema import BlockKind
-from lsmcli.engine.table import check_value, columns_of, damage_in_table, not_as_indexed, read_index, read_value
+from lsmcli.engine.table import (
+    check_value,
+    columns_of,
+    damage_in_table,
+    not_as_indexed,
+    packed_of,
+    read_index,
+    read_value,
+)
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.value_block import ValueBlock
 
@@ -51,6 +61,13 @@ class TableIterator:
         entries, and each further one twice as many, until steps are whole blocks: for a scan that may
         stop soon. Costs 0.5 µs per entry.
         """
+        steps = self.steps(start, end, reverse=reverse, entries_first=entries_first, packed=False)
+        return cast("Iterator[Columns]", steps)  # not packed
+
+    def steps(
+        self, start: bytes | None, end: bytes | None, *, reverse: bool, entries_first: int | None, packed: bool
+    ) -> Iterator[Columns | PackedEntries]:
+        """As blocks(); with `packed` a step that is a whole block of plain entries stays packed, in compiled code."""
         span = self.index.blocks_between(start, end)
         step_max = entries_first
         edge: bytes | None = None  # the key next to which the last step ended
@@ -67,6 +84,12 @@ class TableIterator:
             while first < stop:
                 size = stop - first if step_max is None else min(step_max, stop - first)
                 at = stop - size if reverse else first
+                if packed and size == value_block.count:
+                    whole = packed_of(self.grid, self.info, self.index, block, value_block)
+                    if whole is not None:  # its edges are those of the index, which ascend
+                        yield whole
+                        edge = self.index.keys_last[block]
+                        break
                 columns = columns_of(self.grid, self.info, self.index, block, value_block, at, at + size)
                 # Within a step and between blocks columns_of() verifies the order, between steps nobody else.
                 if edge is not None and (columns.keys[-1] >= edge if reverse else columns.keys[0] <= edge):

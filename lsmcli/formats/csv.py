@@ -20,12 +20,13 @@ from itertools import accumulate, chain
 from typing import Final, cast
 
 from lsmcli.engine.constants import KIB, MIB
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.formats import InputError
 from lsmcli.formats.csv_parser import DELIMITER, Parser
 from lsmcli.formats.esc import TextError
 from lsmcli.formats.fields import HEADER_NAMES, HEADER_NAMES_BASE64, FieldMapping, mapping_of, split_pairs
 from lsmcli.formats.json_text import base64_of
-from lsmcli.formats.plain_rows import join_csv
+from lsmcli.formats.plain_rows import join_csv, join_packed_csv
 from lsmcli.formats.rows import (
     BYTE_ORDER_MARK,
     ReadOptions,
@@ -191,7 +192,13 @@ def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]
     if options.header is not False:
         yield delimiter.join(HEADER_NAMES_BASE64 if base64 else HEADER_NAMES) + b"\n"
     for section in sections:
-        for keys, values in section.chunks:
+        for columns in section.chunks:
+            if isinstance(columns, PackedEntries) and not base64:
+                text = join_packed_csv(*columns.parts, delimiter[0])
+                if text is not None:
+                    yield text
+                    continue
+            keys, values = columns
             if base64:
                 keys = [base64_of(key).encode() for key in keys]
                 values = [base64_of(value).encode() for value in values]

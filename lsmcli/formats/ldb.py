@@ -155,13 +155,14 @@ def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]
     delimiter = options.delimiter or DELIMITER
     count = 0
     for section in sections:
-        for columns in section.chunks:
+        for keys, values in section.chunks:
+            columns = keys, values
             yield (
                 _plain_lines(columns, delimiter, count)
                 if options.encoding == "plain"
                 else _hex_lines(columns, delimiter)
             )
-            count += len(columns[0])
+            count += len(keys)
     yield b"Keys in range: %d\n" % count
 
 

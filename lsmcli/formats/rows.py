@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple, NoReturn, TypeAlias
 
 from lsmcli.engine.constants import KEY_SIZE_MAX, KEY_SIZE_MIN, KIB, VALUE_SIZE_MAX
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import TextError
 from lsmcli.formats.plain_rows import count_lines
@@ -40,7 +41,8 @@ class Rows(NamedTuple):
     tree: bytes | None = None  # name of the tree that the source says they are for
 
 
-Columns: TypeAlias = tuple[Sequence[bytes], Sequence[bytes]]  # keys and values of equal length
+# Keys and values of equal length: `keys, values = columns`, unless a writer has a quicker way with packed ones.
+Columns: TypeAlias = tuple[Sequence[bytes], Sequence[bytes]] | PackedEntries
 OnBad: TypeAlias = Callable[[InputError, bytes], None]
 
 

@@ -19,10 +19,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, cast
 
+from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import TextError, parse_field, plain
 from lsmcli.formats.fields import FieldError, FieldMapping, mapping_of, split_pairs
-from lsmcli.formats.plain_rows import join_tsv
+from lsmcli.formats.plain_rows import join_packed_tsv, join_tsv
 from lsmcli.formats.rows import (
     BYTE_ORDER_MARK,
     NO_LINE_END,
@@ -170,8 +171,9 @@ def write(sections: Iterable[Section], options: WriteOptions) -> Iterator[bytes]
 
 def pieces_of_columns(chunks: Iterable[Columns]) -> Iterator[bytes]:
     """The lines of each chunk."""
-    for keys, values in chunks:
-        yield lines_of(keys, values)
+    for columns in chunks:
+        text = join_packed_tsv(*columns.parts) if isinstance(columns, PackedEntries) else None
+        yield lines_of(*columns) if text is None else text
 
 
 def lines_of(keys: Sequence[bytes], values: Sequence[bytes]) -> bytes:

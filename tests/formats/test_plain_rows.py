@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsmcli.engine.constants import KEY_SIZE_MAX
+from lsmcli.engine.entry_pack import pack_entries
+from lsmcli.engine.packed_entries import PackedEntries, packed_entries
 from lsmcli.formats.esc import is_plain
 from tests.testing.twins import twins
 
@@ -114,6 +116,44 @@ def test_tsv_is_written_for_plain_fields_and_for_no_others(rows: ModuleType, ite
         assert text == b"".join(key + b"\t" + value + b"\n" for key, value in items)
     else:
         assert text is None
+
+
+def packed_of(keys: list[bytes], values: list[bytes]) -> PackedEntries | None:
+    _, values_size, raw = pack_entries(keys, values, bytes(len(keys)), 2)
+    return packed_entries(raw, 0, len(keys), 2, len(raw) - values_size, KEY_SIZE_MAX)
+
+
+@both
+@pytest.mark.parametrize("separator", [COMMA, TAB, SEMICOLON, 0xFF])
+@given(items=st.dictionaries(fields.filter(len), fields, min_size=1, max_size=8))
+def test_packed_rows_are_written_as_lists_are(rows: ModuleType, separator: int, items: dict[bytes, bytes]) -> None:
+    keys, values = columns_of(sorted(items.items()))
+    packed = packed_of(keys, values)
+    if packed is None or not rows.COMPILED:
+        return
+    assert rows.join_packed_tsv(*packed.parts) == rows.join_tsv(keys, values)
+    text = rows.join_csv(keys, values, separator)
+    quoted = any(
+        byte in field or field.startswith(b"\xef\xbb\xbf")
+        for field in keys + values
+        for byte in (bytes((separator,)), b'"', b"\r", b"\n", b"\0")
+    )
+    answer = rows.join_packed_csv(*packed.parts, separator)
+    assert answer == text or (answer is None and (quoted or b"\xef\xbb\xbf" in text))
+    assert answer is None or not quoted
+
+
+@both
+def test_packed_rows_with_wrong_sizes_are_refused(rows: ModuleType) -> None:
+    one, two = (1).to_bytes(4, "little"), (2).to_bytes(4, "little")
+    assert rows.join_packed_tsv(b"kv", 0, 1, one, one) == (b"k\tv\n" if rows.COMPILED else None)
+    for wrong in ((b"kv", 0, 1, one, one + one), (b"kv", 2, 1, one, one), (b"kv", 0, 3, one, one)):
+        with pytest.raises(AssertionError):
+            rows.join_packed_tsv(*wrong)
+    if rows.COMPILED:
+        for sizes in ((two, one), (one, two), (b"\xff" * 4, one), (b"", b"")):
+            with pytest.raises(AssertionError):
+                rows.join_packed_csv(b"kv", 0, 1, *sizes)
 
 
 @both
