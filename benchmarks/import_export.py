@@ -32,7 +32,8 @@ db.execute("CREATE TABLE kv(k VARCHAR PRIMARY KEY, v VARCHAR)")
 db.execute("COPY kv FROM '{source}' (FORMAT csv, HEADER false, DELIMITER ',')")
 db.close()"""
 
-SQLITE_TABLE = "CREATE TABLE kv(k TEXT PRIMARY KEY, v TEXT) WITHOUT ROWID"
+SQLITE_TABLE = "CREATE TABLE kv(k TEXT PRIMARY KEY, v TEXT)"
+SQLITE_CLUSTERED = f"{SQLITE_TABLE} WITHOUT ROWID"
 
 IMPORT = "import, {} rows"
 EXPORT = "export, {} rows"
@@ -88,6 +89,11 @@ def cases(count: int, inputs: Path, *, peers: bool) -> list[Case]:
             ["sqlite3", "their.db", SQLITE_TABLE, ".mode csv", f".import {inputs / 'random.csv'} kv"],
             needs="sqlite3", home="sqlite3",
         ),
+        Case(
+            imports, "sqlite3 .import, WITHOUT ROWID",
+            ["sqlite3", "their.db", SQLITE_CLUSTERED, ".mode csv", f".import {inputs / 'random.csv'} kv"],
+            needs="sqlite3", home="sqlite3_clustered",
+        ),
         Case(imports, "mdb_load", ["mdb_load", "-n", "-f", str(inputs / "random.lmdb"), "their.mdb"], needs="mdb_load",
              home="mdb_load"),
         Case(imports, "DuckDB COPY", [sys.executable, "-c", duckdb], needs="duckdb"),
@@ -99,8 +105,13 @@ def cases(count: int, inputs: Path, *, peers: bool) -> list[Case]:
             stdout=True, needs="mdb_load", home="mdb_load",
         ),
         Case(
-            exports, "sqlite3 -csv", ["sqlite3", "-csv", "their.db", "SELECT k, v FROM kv"],
+            exports, "sqlite3 -csv, by key", ["sqlite3", "-csv", "their.db", "SELECT k, v FROM kv ORDER BY k"],
             stdout=True, needs="sqlite3", home="sqlite3",
+        ),
+        Case(
+            exports, "sqlite3 -csv, WITHOUT ROWID",
+            ["sqlite3", "-csv", "their.db", "SELECT k, v FROM kv ORDER BY k"],
+            stdout=True, needs="sqlite3", home="sqlite3_clustered",
         ),
     ]  # fmt: skip
     return [*ours, *theirs, *out, *their_out]
