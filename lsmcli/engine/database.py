@@ -247,7 +247,8 @@ class Database(Keyspace):
             else:
                 self._write_large(forest, entries)
             if self._sync_each:
-                forest.sync()
+                with Guard(self):
+                    forest.sync()
 
     def apply_one(self, tree_id: int, key: bytes, value: bytes | None) -> None:
         """apply() of one entry, by the shortest way."""
@@ -262,11 +263,11 @@ class Database(Keyspace):
             try:
                 forest.prepare(len(body))
                 forest.write([(tree_id, key, value)], body)
+                if self._sync_each:
+                    forest.sync()
             except BaseException as error:
                 give_up_after(self, error)
                 raise
-            if self._sync_each:
-                forest.sync()
 
     def _write_large(self, forest: Forest, entries: list[Any]) -> None:
         """apply() with values that are stored out of line: their blocks first, then the op that refers to them."""
@@ -318,7 +319,7 @@ class Database(Keyspace):
 
     def sync(self) -> None:
         """Makes every op so far survive a power failure. Raises OutcomeUnknownError."""
-        with self.lock:
+        with self.lock, Guard(self):
             self.writer().sync()
 
     def checkpoint(self) -> None:

@@ -20,8 +20,8 @@ def test_the_command_line_tells_of_damage_in_one_line(
     sample: Sample, zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = SimulatedStorage(sample.image)
-    used = next(used for name, used in reversed(sample.zones) if name == zone)
-    for bit in range(8 * used.start, 8 * used.stop, 8 * max(1, len(used) // 12)):
+    places = [used for name, used in sample.zones if name == zone]
+    for bit in (8 * byte for used in places for byte in range(used.start, used.stop, max(1, len(used) // 12))):
         storage.flip(bit)
         if assert_right_or_damage(sample, storage):
             path = tmp_path / "flipped.lsm"

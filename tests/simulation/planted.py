@@ -49,8 +49,8 @@ BUGS: Final = (
     _bug(
         "an op is acknowledged before it is synced",
         "database",
-        "                raise\n            if self._sync_each:",
-        "                raise\n            if False:",
+        "                if self._sync_each:\n                    forest.sync()\n            except",
+        "                if False:\n                    forest.sync()\n            except",
         2,
     ),
     _bug(

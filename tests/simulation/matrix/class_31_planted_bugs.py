@@ -26,6 +26,10 @@ ROUNDS_MAX: Final = 1000
 SHARE_OF_SHARE: Final = 0.3  # many rounds with fewer cases each find more than few
 CANARY_SECONDS: Final = 1.0  # in each class
 
+# The hunts are the same on every commit: what is asked is whether a class's share is enough to notice a bug, and other
+# seeds would let the answer depend on chance.
+HUNT_SEED: Final = 1
+
 _CAUGHT, _MISSED, _BROKEN = 0, 1, 2
 
 
@@ -39,7 +43,7 @@ def run(trial: Trial) -> None:
     if child == 0:
         status = _BROKEN
         try:
-            status = _hunt(bug, trial.seed)
+            status = _hunt(bug, HUNT_SEED)
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
