@@ -21,8 +21,8 @@ from tests.testing.acceptance import accept, accept_lasting
 from tests.testing.trial import Trial
 from tests.testing.workloads import crash_trace, ring_trace
 
-CASES: Final = 6_000
-SLICES: Final = 4
+CASES: Final = 3_000
+SLICES: Final = 2
 
 STEPS: Final = 120
 RING_SHARE: Final = 0.15  # of the rounds: the log goes around several times

@@ -21,9 +21,9 @@ from tests.testing.trace import Moment, Trace
 from tests.testing.trial import Trial
 from tests.testing.workloads import crash_trace, log_moving_trace, ring_trace
 
-CASES: Final = 20_000
+CASES: Final = 10_000
 SHARE: Final = 0.3
-SLICES: Final = 6
+SLICES: Final = 3
 SITUATIONS: Final = situations.SITUATIONS
 
 MASKS_RANDOM: Final = 6

@@ -20,9 +20,9 @@ from tests.testing.trace import RecordingStorage, record
 from tests.testing.trial import Trial
 from tests.testing.workloads import Start, run_from, small_profile, start_small
 
-CASES: Final = 17_000
+CASES: Final = 9_000
 SHARE: Final = 0.25
-SLICES: Final = 5
+SLICES: Final = 3
 
 LARGE: Final = b"large" * 1000
 OPERATIONS: Final = (

@@ -28,9 +28,9 @@ from tests.testing.sample import HARMLESS, REPAIRED, Damage, Sample, damages_met
 from tests.testing.storage import SimulatedStorage
 from tests.testing.trial import Trial
 
-CASES: Final = 6_000
+CASES: Final = 4_000
 SHARE: Final = 0.3
-SLICES: Final = 4
+SLICES: Final = 3
 
 UNUSED: Final = 300
 SOMETIMES: Final = 0.05

@@ -22,9 +22,8 @@ from tests.testing.trace import Change, Trace
 from tests.testing.trial import Trial
 from tests.testing.workloads import crash_trace
 
-CASES: Final = 3_000
+CASES: Final = 1_200
 SHARE: Final = 0.5
-SLICES: Final = 2
 
 STEPS: Final = 100
 

@@ -21,7 +21,7 @@ from tests.testing.faulty import FaultsFrom, run_with, workload
 from tests.testing.storage import Fault
 from tests.testing.trial import Trial
 
-CASES: Final = 1_500
+CASES: Final = 900
 SLICES: Final = 2
 
 REAL: Final = 6

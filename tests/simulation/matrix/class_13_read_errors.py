@@ -18,8 +18,7 @@ from tests.testing.operations import BLOCK_SIZE, contents, open_database_on
 from tests.testing.storage import Fault, SimulatedStorage
 from tests.testing.trial import Trial
 
-CASES: Final = 1_200
-SLICES: Final = 2
+CASES: Final = 600
 
 PLACES: Final = 40
 

@@ -22,9 +22,8 @@ from tests.testing.trace import Moment, Trace
 from tests.testing.trial import Trial
 from tests.testing.workloads import WEIGHTS_SCOPES, crash_trace
 
-CASES: Final = 4_000
+CASES: Final = 1_500
 SHARE: Final = 0.5
-SLICES: Final = 2
 
 STEPS: Final = 80
 BEGINNINGS: Final = ("wtd", "wtb", "Wd", "Wb")

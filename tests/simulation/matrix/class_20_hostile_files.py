@@ -26,8 +26,8 @@ from tests.testing.sample import Sample, sample_of
 from tests.testing.storage import SimulatedStorage
 from tests.testing.trial import Trial
 
-CASES: Final = 3_000
-SLICES: Final = 4
+CASES: Final = 1_500
+SLICES: Final = 2
 
 CASES_OF_A_SAMPLE: Final = 500
 WRITERS: Final = 0.5  # of the cases, those in which a writer opens the file as well

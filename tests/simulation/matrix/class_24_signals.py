@@ -33,7 +33,7 @@ from lsmcli.engine.errors import OutcomeUnknownError
 from tests.testing.invocation import environment, invoke, no_syncs, streams
 from tests.testing.trial import Trial
 
-CASES: Final = 2_000
+CASES: Final = 1_000
 SLICES: Final = 2
 SHARE: Final = 0.5
 REAL: Final = 12

@@ -27,8 +27,7 @@ from tests.testing.storage import SimulatedStorage
 from tests.testing.trial import Trial
 from tests.testing.workloads import WEIGHTS_CRASH, Start, small_profile, start_deep, start_small, start_wrapping
 
-CASES: Final = 700
-SLICES: Final = 2
+CASES: Final = 350
 SITUATIONS: Final = ("unaffected", "given up", "a full stack")
 
 ENGINE: Final = str(Path(lsmcli.engine.__file__).parent)
