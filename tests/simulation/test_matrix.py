@@ -1,10 +1,11 @@
 """The share of the fault matrix that every run of the tests goes through, class by class.
 
 Each class is cut into slices, so that processes can share the work; a slice runs whole rounds until it has its part of
-the class's cases. The seeds derive from the commit, or from --seed where that is given.
+the class's cases. The seeds are the same every time, unless --seed is given.
 `python -m tests.simulation.torture` runs more of the same.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from tests.simulation.torture import replay
 from tests.testing.trial import Trial, run_trial
 
 CASES_MIN = 100_000  # in all classes together
+
+# The same rounds on every commit, so that a failure is of the commit. Torture draws other seeds, from the commit.
+BASE = "784283483748f1cee8f2f389dd501bd5a13d05ec"
+CLASS_PLANTED = 31
 ROUNDS_MAX = 10_000  # of one slice: a class whose rounds have no cases is broken
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "internals" / "testing.md"
@@ -26,12 +31,15 @@ CLASSES = load_classes()
 SLICES = [(number, slice_) for number, each in CLASSES.items() for slice_ in range(each.slices)]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # injected into a __del__ as well
 @pytest.mark.parametrize(
     ("number", "slice_"), SLICES, ids=[f"{number}-{CLASSES[number].name}-{slice_}" for number, slice_ in SLICES]
 )
 def test_fault_class(number: int, slice_: int, seed: int) -> None:
     fault_class = CLASSES[number]
-    base = seeds.commit() if seed == SEED_DEFAULT else str(seed)
+    if number == CLASS_PLANTED and not os.environ.get("LSMCLI_PLANTED"):
+        pytest.skip("hunts for planted bugs take minutes: LSMCLI_PLANTED=1")
+    base = BASE if seed == SEED_DEFAULT else str(seed)
     quota = -(-fault_class.cases // fault_class.slices)
     cases = 0
     for round_ in range(slice_, min(fault_class.rounds or ROUNDS_MAX, ROUNDS_MAX), fault_class.slices):
