@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,16 +130,16 @@ def ldb_row(folder: Path, data: Entries, size: int) -> list[str]:
     shutil.rmtree(path, ignore_errors=True)
     lines = b"".join(b"%s ==> %s\n" % pair for pair in data.items())
     ldb = ["ldb", f"--db={path}"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([*ldb, "load", "--create_if_missing"], input=lines, check=True, **quiet)  # type: ignore[call-overload]
-    subprocess.run([*ldb, "compact"], check=True, **quiet)  # type: ignore[call-overload]
+    quiet = partial(subprocess.run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet([*ldb, "load", "--create_if_missing"], input=lines, check=True)
+    quiet([*ldb, "compact"], check=True)
     table = max(path.glob("*.sst"), key=lambda each: each.stat().st_size)
     if size:
         with table.open("r+b") as stream:
             stream.seek(table.stat().st_size // 2)
             stream.write(bytes(size))
     began_s = time.perf_counter()
-    done = subprocess.run([*ldb, "repair"], check=False, **quiet)  # type: ignore[call-overload]
+    done = quiet([*ldb, "repair"], check=False)
     seconds = time.perf_counter() - began_s
     scanned = subprocess.run([*ldb, "scan"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     kept = {line.partition(b" ")[0] for line in scanned.stdout.splitlines()} & set(data)

@@ -25,7 +25,7 @@ from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
-    import cython  # type: ignore[no-redef]
+    import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
     from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
     from cython.cimports.libc.string import memcmp, memcpy, memset
 
@@ -392,7 +392,9 @@ def _merge_entries(
 
 
 if not (TYPE_CHECKING or COMPILED or PURE):
-    with suppress(ImportError):  # not built on this machine
+    # The compiled functions take the place of those above; without them, on a machine where they were not built,
+    # those above stay. What is imported is used by the importers of this module.
+    with suppress(ImportError):
         from lsmcli.engine._entry_order import (  # noqa: F401, I001
             gather_entries, merge_entries, sort_entries, sort_order, COMPILED,
         )  # fmt: skip

@@ -28,7 +28,7 @@ from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
-    import cython  # type: ignore[no-redef]
+    import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
     from cython.cimports.libc.string import memcmp, memcpy
 
@@ -413,7 +413,9 @@ def _pack_fingerprints(keys: list[bytes]) -> bytes:
 _CRC_TABLES: Final = _crc_tables() if cython.compiled else b""
 
 if not (TYPE_CHECKING or COMPILED or PURE):
-    with suppress(ImportError):  # not built on this machine
+    # The compiled functions take the place of those above; without them, on a machine where they were not built,
+    # those above stay. What is imported is used by the importers of this module.
+    with suppress(ImportError):
         from lsmcli.engine._entry_pack import (  # noqa: F401, I001
             fit_entries, measure_entries, measure_packed, pack_entries, pack_fingerprints, unpack_entries, COMPILED,
         )  # fmt: skip

@@ -25,8 +25,9 @@ from lsmcli.engine.grid import Grid, verify_block
 from lsmcli.engine.index_block import FINGERPRINT_SIZE, IndexBlock, fingerprint
 from lsmcli.engine.salvage_survey import read_padded
 from lsmcli.engine.salvage_tables import Piece, Rank, Source
-from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, ChainReference
+from lsmcli.engine.schema import ChainReference
 from lsmcli.engine.table import columns_of, read_index, read_value
+from lsmcli.engine.table_memory import columns_of_stored
 from lsmcli.engine.value_block import ValueBlock
 
 ACTIVE_SIZE_MAX: Final = 32 * MIB
@@ -160,20 +161,7 @@ def _memory_chunks(memory: Memory) -> Iterator[Columns]:
     keys_all = sorted(memory)
     for start in range(0, len(keys_all), _MEMORY_CHUNK_ENTRIES):
         keys = keys_all[start : start + _MEMORY_CHUNK_ENTRIES]
-        values: list[bytes] = []
-        flags = bytearray()
-        for key in keys:
-            value = memory[key]
-            if value is None:
-                values.append(b"")
-                flags.append(FLAG_TOMBSTONE)
-            elif isinstance(value, ChainReference):
-                values.append(CHAIN_REFERENCE.pack(value))
-                flags.append(FLAG_LARGE)
-            else:
-                values.append(value)
-                flags.append(0)
-        yield Columns(keys, values, bytes(flags))
+        yield columns_of_stored(keys, [memory[key] for key in keys])
 
 
 def source_chunks(grid: Grid, source: Source) -> Iterator[Columns | Hole]:

@@ -19,11 +19,11 @@ from typing import Final, TypeAlias, cast
 from lsmcli.engine.columns import EMPTY, Columns, drop_tombstones, merge
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.packed_entries import PackedEntries
-from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, ChainReference
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
-from lsmcli.engine.table_memory import MISSING, Log, TableMemory
+from lsmcli.engine.table_memory import MISSING, Log, TableMemory, columns_of_stored
 from lsmcli.engine.tree import Tree
+from lsmcli.engine.value_block import StoredValue
 
 # Entries that the first step decodes of each source; each further step twice as many, up to a block.
 # A seek that reads ten entries pays for ten, a full scan soon works in whole blocks.
@@ -136,23 +136,13 @@ def _columns_at(memory: TableMemory, log: Log, keys: list[bytes]) -> Columns:
     if not log:
         return memory.columns(keys)
     kept: list[bytes] = []
-    values: list[bytes] = []
-    flags = bytearray()
+    stored: list[StoredValue] = []
     for key in keys:
         value = memory.log_value(log, key)
-        if value is MISSING:
-            continue
-        kept.append(key)
-        if value is None:
-            values.append(b"")
-            flags.append(FLAG_TOMBSTONE)
-        elif isinstance(value, ChainReference):
-            values.append(CHAIN_REFERENCE.pack(value))
-            flags.append(FLAG_LARGE)
-        else:
-            values.append(value)
-            flags.append(0)
-    return Columns(kept, values, bytes(flags))
+        if value is not MISSING:
+            kept.append(key)
+            stored.append(value)
+    return columns_of_stored(kept, stored)
 
 
 def _next_columns(source: Iterator[Step]) -> Columns | None:

@@ -50,6 +50,22 @@ Log = dict[bytes, StoredValue | Missing]
 RUN_MERGE_SIZE_MAX: Final = 4096
 
 
+def columns_of_stored(keys: list[bytes], stored: list[StoredValue]) -> Columns:
+    """Entries as memory holds them, as columns; the keys are sorted."""
+    values: list[bytes] = []
+    flags = bytearray(len(stored))
+    for i, value in enumerate(stored):
+        if value is None:
+            flags[i] = FLAG_TOMBSTONE
+            values.append(b"")
+        elif isinstance(value, ChainReference):
+            flags[i] = FLAG_LARGE
+            values.append(CHAIN_REFERENCE.pack(value))
+        else:
+            values.append(value)
+    return Columns(keys, values, bytes(flags))
+
+
 class TableMemory:
     """A dict of entries with sorted runs of its keys. Not safe for several threads by itself."""
 
@@ -190,18 +206,7 @@ class TableMemory:
         stored = list(map(self.entries.__getitem__, keys))
         if self._plain:
             return Columns(keys, stored, bytes(len(stored)))  # type: ignore[arg-type]  # all are bytes: plain
-        values: list[bytes] = []
-        flags = bytearray(len(stored))
-        for i, value in enumerate(stored):
-            if value is None:
-                flags[i] = FLAG_TOMBSTONE
-                values.append(b"")
-            elif isinstance(value, ChainReference):
-                flags[i] = FLAG_LARGE
-                values.append(CHAIN_REFERENCE.pack(value))
-            else:
-                values.append(value)
-        return Columns(keys, values, bytes(flags))
+        return columns_of_stored(keys, stored)
 
     # Logs.
 

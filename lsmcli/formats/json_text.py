@@ -13,7 +13,7 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
-from json.decoder import scanstring  # type: ignore[attr-defined]
+from json.decoder import scanstring  # type: ignore[attr-defined]  # what JSONDecoder.parse_string is
 from json.encoder import encode_basestring, encode_basestring_ascii
 from math import isinf
 from typing import Any, Final, NamedTuple

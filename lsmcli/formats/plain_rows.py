@@ -24,7 +24,7 @@ from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
-    import cython  # type: ignore[no-redef]
+    import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
     from cython.cimports.libc.string import memchr, memcpy
 
@@ -455,7 +455,9 @@ def _put_quoted(
 
 
 if not (TYPE_CHECKING or COMPILED or PURE):
-    with suppress(ImportError):  # not built on this machine
+    # The compiled functions take the place of those above; without them, on a machine where they were not built,
+    # those above stay. What is imported is used by the importers of this module.
+    with suppress(ImportError):
         from lsmcli.formats._plain_rows import (  # noqa: F401, I001
             count_lines, join_csv, join_packed_csv, join_packed_tsv, join_tsv, split_rows, COMPILED,
         )  # fmt: skip
