@@ -97,7 +97,8 @@ class Parser:
         self._reader = csv.reader(self.lines, delimiter=self.delimiter.decode("latin-1"), strict=True)
         outside = re.escape(self.delimiter)
         field = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^"%b\r\n\0]*+)' % outside
-        self._well_formed = re.compile(rb"(?:%b(?:%b%b)*+\r?\n)*+" % (field, outside, field))
+        # Not possessive around an alternative: CPython before 3.11.5 forgets there where it was (gh-106052).
+        self._well_formed = re.compile(rb"(?:%b(?:%b%b)*\r?\n)*" % (field, outside, field))
         self._field = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^"%b\r\n]*+)(?:%b|\r?\n|\r?\Z)' % (outside, outside))
 
     def well_formed(self, block: bytes) -> bytes:
