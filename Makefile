@@ -70,6 +70,11 @@ bench-import: $(STAMP) ## import and export beside other tools: a table, a chart
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@$(BIN)/python -m benchmarks.import_export --large 10000000 --output docs/benchmarks $(BENCH)
 
+.PHONY: bench
+bench: compiled ## beside LevelDB, RocksDB, LMDB and SQLite: a table, a chart and figures in docs/benchmarks (BENCH='--rounds 5')
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@$(BIN)/python -m benchmarks.key_value --output docs/benchmarks $(BENCH)
+
 .PHONY: prove
 prove: $(STAMP) ## the long proofs: a million entries against a model, twice, and 250 processes killed (some 6 minutes)
 	@$(BIN)/python -m tests.simulation.million

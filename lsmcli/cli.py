@@ -85,6 +85,7 @@ COMMANDS: Final = {
     "verify": ("lsmcli.commands.verify", "Check every checksum, order and reference."),
     "doctor": ("lsmcli.commands.doctor", "Verify, and say what should be done about the file."),
     "salvage": ("lsmcli.commands.salvage", "Write what a damaged file still holds to a new one."),
+    "benchmark": ("lsmcli.commands.benchmark", "Measure how fast puts, gets and scans are on this disk."),
     "torture": ("lsmcli.commands.torture", "Try this disk: kill writers at random, and check what is left."),
 }
 

@@ -131,9 +131,10 @@ def write_file(path: str, pieces: Iterable[bytes]) -> None:
 
 
 @contextmanager
-def new_file(path: str) -> Iterator[str]:
+def new_file(path: str, *, keep: bool = True) -> Iterator[str]:
     """A path beside `path` to make a file at; it gets its name when the block ends well, and goes away otherwise.
 
+    keep: False for a file that goes away in any case.
     Raises StateError when something of that name is there already, which is never replaced.
     """
     if os.path.lexists(path):
@@ -145,8 +146,9 @@ def new_file(path: str) -> Iterator[str]:
     path_temporary = os.path.join(folder, f".{os.path.basename(target)[:200]}.{os.getpid()}.tmp")
     try:
         yield path_temporary
-        os.rename(path_temporary, target)
-        _sync_folder(folder)
+        if keep:
+            os.rename(path_temporary, target)
+            _sync_folder(folder)
     except OSError as error:
         raise file_error(path, error) from None
     finally:

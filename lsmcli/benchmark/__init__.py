@@ -1,0 +1,1 @@
+"""The workloads of a benchmark, over any store: for `lsmcli FILE benchmark`, and beside other engines."""

@@ -1,0 +1,190 @@
+"""benchmark: how fast this program is on this machine and disk."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from lsmcli.commands.arguments import json_option
+from lsmcli.commands.group import Command
+from lsmcli.commands.output import json_line, lines_bytes
+from lsmcli.commands.progress import progress_of, progress_option
+from lsmcli.engine.errors import LimitError, LsmError, ReadOnlyError
+from lsmcli.formats.esc import safe_text
+from lsmcli.session import Session
+
+if TYPE_CHECKING:
+    from lsmcli.benchmark.workbench import Measurement, Workbench
+    from lsmcli.commands.interrupts import Interrupts
+
+ENTRIES: Final = 1_000_000
+SEED: Final = 1
+WORKLOADS_DEFAULT: Final = (
+    "fillseq", "fillbatch", "fillrandom", "readrandom", "overwrite", "compact", "readrandom", "readhot", "readmissing",
+    "get_many", "readseq", "readreverse", "seekrandom", "deleterandom",
+)  # fmt: skip
+HEADER: Final = ("workload", "operations", "us/op", "op/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "max us")
+WIDTHS: Final = (12, 11, 9, 11, 8, 9, 9, 10, 10)
+
+
+@click.command(
+    "benchmark",
+    cls=Command,
+    examples="""
+        lsmcli new.lsm benchmark
+        lsmcli new.lsm benchmark --entries 100000 fillrandom readrandom
+        lsmcli new.lsm benchmark --value-size 1000 --json
+    """,
+)
+@click.option("--entries", type=int, default=ENTRIES, metavar="N", help="How many entries.  [1000000]")
+@click.option("--key-size", type=int, default=16, metavar="BYTES", help="Of each key, 8 to 512.  [16]")
+@click.option("--value-size", type=int, default=100, metavar="BYTES", help="Of each value, up to 1 MiB.  [100]")
+@click.option(
+    "--seed", type=int, default=SEED, metavar="S", help="The same seed, the same keys in the same order.  [1]"
+)
+@click.option("--keep", is_flag=True, help="Keep the file.")
+@progress_option
+@json_option
+@click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
+@click.pass_obj
+def command(
+    session: Session, entries: int, key_size: int, value_size: int, seed: int, keep: bool, progress_mode: str,
+    as_json: bool, workloads: Sequence[str],
+) -> None:  # fmt: skip
+    """Measure workloads, one after the other, in a file of their own: FILE must not be there yet, and is removed.
+
+    \b
+    fillseq fillbatch fillrandom      begin with an empty file
+    overwrite deleterandom compact    change what is there
+    readrandom readhot readmissing get_many readseq readreverse seekrandom
+    ycsb-a ... ycsb-f                 the mixes of YCSB
+
+    Every answer is checked. Latencies are those of one call, so of a whole batch in fillbatch and get_many.
+    """
+    from lsmcli.benchmark.workloads import WORKLOADS
+    from lsmcli.commands.files import new_file
+
+    names = workloads or WORKLOADS_DEFAULT
+    for name in names:
+        if name not in WORKLOADS:
+            raise click.UsageError(f"no workload {name!r}: there are {', '.join(WORKLOADS)}")
+    check_sizes(entries, key_size, value_size)
+    if session.read_only:
+        raise ReadOnlyError(f"{safe_text(session.path)}: a benchmark writes, and --read-only was given")
+    with new_file(session.path, keep=keep) as path:
+        measured = run(session, path, names, (entries, key_size, value_size, seed), progress_mode)
+        if not as_json:
+            session.out.writelines(lines_bytes([row(HEADER)]))
+        for name, measurement in measured:
+            record = record_of(name, measurement)
+            line = json_line(record) if as_json else row(cells(record))
+            session.out.writelines(lines_bytes([line]))
+            session.out.flush()
+
+
+def check_sizes(entries: int, key_size: int, value_size: int) -> None:
+    """Raise LimitError for what the workloads cannot do."""
+    from lsmcli.benchmark import data
+
+    for what, number, least, most in (
+        ("entries", entries, data.ENTRIES_MIN, data.ENTRIES_MAX),
+        ("bytes of a key", key_size, data.KEY_SIZE_MIN, data.KEY_SIZE_MAX),
+        ("bytes of a value", value_size, 0, data.VALUE_SIZE_MAX),
+    ):
+        if not least <= number <= most:
+            raise LimitError(f"{number} {what}: a benchmark takes {least} to {most}")
+
+
+def run(
+    session: Session, path: str, names: Sequence[str], scale: tuple[int, int, int, int], progress_mode: str
+) -> Iterable[tuple[str, "Measurement"]]:
+    """The workloads in their order. Ctrl-C is heeded between two chunks of operations, and the file closed."""
+    from lsmcli.benchmark.data import Data
+    from lsmcli.benchmark.store import LsmStore
+    from lsmcli.benchmark.workbench import Workbench
+    from lsmcli.commands.interrupts import Interrupts
+
+    store = LsmStore(path)
+    data = Data(*scale)
+    with Interrupts() as interrupts:
+        bench = Workbench(store, data, operations_max=data.entries, stamped=True)
+        try:
+            loaded = False
+            for name in names:
+                loaded = prepare(session, bench, interrupts, name, loaded, progress_mode)
+                yield name, watched(session, bench, interrupts, name, progress_mode)
+        except BaseException:
+            with suppress(LsmError):  # what is under way says more
+                store.close()
+            raise
+        store.close()
+
+
+def prepare(
+    session: Session, bench: "Workbench", interrupts: "Interrupts", name: str, loaded: bool, progress_mode: str
+) -> bool:
+    """Empty the file, or load all entries, where a workload wants that. Returns whether they will be loaded: always."""
+    from lsmcli.benchmark.workloads import WORKLOADS
+
+    if WORKLOADS[name].fills:
+        if loaded:
+            bench.clear()
+    elif not loaded:
+        watched(session, bench, interrupts, "fillbatch", progress_mode)
+    return True
+
+
+def watched(
+    session: Session, bench: "Workbench", interrupts: "Interrupts", name: str, progress_mode: str
+) -> "Measurement":
+    """One workload with its progress."""
+    from lsmcli.benchmark.workloads import WORKLOADS
+
+    workload = WORKLOADS[name]
+    progress = progress_of(session, name, max(1, bench.data.entries // workload.share), progress_mode)
+    done = 0
+
+    def advance(operations: int) -> None:
+        nonlocal done
+        done += operations
+        progress.advance(done, done)
+        interrupts.check()
+
+    bench.advance = advance
+    try:
+        return bench.measure(workload.run)
+    finally:
+        progress.close()
+
+
+def record_of(name: str, measured: "Measurement") -> dict[str, Any]:
+    """One workload for programs: latencies in microseconds are None where operations are not timed one by one."""
+    latencies = {
+        field: round(measured.percentile_us(percent), 3) if measured.latencies_ns else None
+        for field, percent in (("p50_us", 50), ("p99_us", 99), ("p99.9_us", 99.9), ("max_us", 100))
+    }
+    seconds = max(measured.seconds, 1e-9)
+    return {
+        "workload": name,
+        "operations": measured.operations,
+        "seconds": round(measured.seconds, 6),
+        "us_per_operation": round(measured.us_per_operation, 3),
+        "operations_per_s": round(measured.operations / seconds),
+        "mb_per_s": round(measured.size / seconds / 1e6, 2),
+        **latencies,
+    }
+
+
+def cells(record: dict[str, Any]) -> list[str]:
+    """A record as the cells of a row."""
+    numbers = [f"{record['operations']}", f"{record['us_per_operation']:.2f}", f"{record['operations_per_s']}"]
+    latencies = [record[field] for field in ("p50_us", "p99_us", "p99.9_us", "max_us")]
+    shown = ["-" if latency is None else f"{latency:.1f}" for latency in latencies]
+    return [record["workload"], *numbers, f"{record['mb_per_s']:.1f}", *shown]
+
+
+def row(words: Sequence[str]) -> str:
+    """A line of the table: the name on the left, numbers on the right."""
+    name, *numbers = words
+    return f"{name:<{WIDTHS[0]}}" + "".join(f"{word:>{width}}" for word, width in zip(numbers, WIDTHS[1:], strict=True))
