@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,10 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(NoSpaceError, match=r"data\.lsm: no space left for a temporary file beside it"):
-        scratch.append(b"abc")
+        scratch.read(scratch.append(b"abc"), 3)
+    with pytest.raises(NoSpaceError):
+        scratch.append(b"defg")
+    scratch.close()
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
@@ -39,4 +43,14 @@ def test_a_disk_that_stores_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     scratch = ScratchFile(str(tmp_path), "data.lsm")
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: 0)
     with pytest.raises(FileError, match="cannot be written"):
-        scratch.append(b"abc")
+        scratch.read(scratch.append(b"abc"), 3)
+
+
+def test_without_a_thread_it_stores_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    scratch = ScratchFile(str(tmp_path), "data.lsm")
+    assert scratch.read(scratch.append(b"abc"), 3) == b"abc"
+    scratch.close()
