@@ -467,3 +467,22 @@ class TestIdentity:
     def test_a_second_name_is_no_replacement(self, file: FileStorage, tmp_path: Path) -> None:
         os.link(file.path, tmp_path / "second")
         file.check_identity()
+
+    @pytest.mark.parametrize("ask", ["check_identity", "allocate", "truncate"])
+    def test_a_file_that_another_program_cuts_ends_all_writing(self, file: FileStorage, ask: str) -> None:
+        file.lock(0, lambda: Writer(1, 2, "lsmcli"))
+        file.allocate(50_000)
+        file.truncate(40_000)
+        file.write(39_999, b"xx")
+        file.check_identity()
+        os.truncate(file.path, 39_999)
+        with pytest.raises(FileError, match="was cut to 39999 bytes while it was open"):
+            file.check_identity() if ask == "check_identity" else getattr(file, ask)(39_000)
+        for act in changes_of(file):
+            with pytest.raises(OutcomeUnknownError, match="was cut to 39999 bytes"):
+                act()
+
+    def test_a_file_is_as_long_as_the_lock_finds_it(self, file: FileStorage) -> None:
+        os.truncate(file.path, len(HEAD) - 1)
+        file.lock(0, lambda: Writer(1, 2, "lsmcli"))
+        file.check_identity()
