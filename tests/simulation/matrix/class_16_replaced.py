@@ -73,19 +73,22 @@ class Session:
                 yield behind
 
     def run(self) -> int:
-        """Changes until one fails, or all are done; how many that began behind the event were acknowledged."""
+        """Changes until one fails, or all are done; how many that began behind the event were acknowledged, until then
+        as well."""
+        acknowledged = 0
         names = [name for name in CALLS if name in vars(FileStorage)]
         originals = {name: getattr(FileStorage, name) for name in names}
         for name in names:
             setattr(FileStorage, name, self._counted(originals[name]))
         try:
-            return sum(self.change())
+            for behind in self.change():
+                acknowledged += behind
         except (FileError, DamageError):
             self.failed = True
-            return 0
         finally:
             for name in names:
                 setattr(FileStorage, name, originals[name])
+        return acknowledged
 
     def _counted(self, original: Callable[..., object]) -> Callable[..., object]:
         def call(storage: FileStorage, *arguments: object) -> object:
