@@ -154,6 +154,7 @@ class DataFile:
         if recovery.dropped:
             self._wal.seal(recovery.dropped_digest)
         repaired = self.grid.repair()
+        self.grid.looks_at_twins = False
         if not recovery.closed_cleanly:
             self._write_again(recovery.start, recovery.tail)
         if repaired or not recovery.closed_cleanly:
