@@ -37,7 +37,8 @@ this line makes no sense - at all
     ("/path/to/with space\\and\ttab/x", "cifs", True, False), ("/path/to/with", "ext4", False, False),
     ("/usr/shared/x", "9p", False, False), ("/usr/remote/x", "9p", True, False),
     ("/usr/sshfs/x", "fuse.sshfs", True, False), ("/usr/crypt/x", "fuse.gocryptfs", False, False),
-    ("/usr/over/x", "nfs", True, False), ("/usr/layers/x", "overlay", False, False), ("/usr/cut/x", "ext4", False, False),
+    ("/usr/over/x", "nfs", True, False), ("/usr/layers/x", "overlay", False, False),
+    ("/usr/cut/x", "ext4", False, False),
 ])  # fmt: skip
 def test_a_path_is_on_the_innermost_and_last_mount(path: str, kind: str, network: bool, volatile: bool) -> None:
     mount = mount_of(path.encode(), MOUNTS)
