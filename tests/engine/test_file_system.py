@@ -109,4 +109,5 @@ class TestNoTelling:
         assert mount_at(str(on_nfs / "users.lsm")) is None
 
     def test_this_system_answers(self, tmp_path: Path) -> None:
+        (tmp_path / "users.lsm").touch()
         assert mount_at(str(tmp_path / "users.lsm")) is None or mount_of(b"/", Path(file_system.MOUNTS).read_bytes())
