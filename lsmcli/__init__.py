@@ -49,6 +49,7 @@ def open(  # noqa: A001  # the name that programs know from dbm
     wait_s: float = 0.0,
     committed: bool | None = None,
     command: str | None = None,
+    network: bool = False,
 ) -> "Database":
     """Opens a data file. flag, as in dbm: "r" reads only, "w" must exist, "c" is created when missing, "n" is new.
 
@@ -57,6 +58,7 @@ def open(  # noqa: A001  # the name that programs know from dbm
     sync: "normal" survives kill -9 at any point, and syncs at checkpoints, at sync() and at close(); "commit"
     syncs every op. wait_s: how many seconds to wait for another writer. committed: False lets a reading
     handle see inside a durable scope that is open. command: what another writer is told of this one.
+    network: write even on a network file system, which no other computer may do at the same time.
 
     Raises FileError, LockedError, FormatError, NewerFormatError, DamageError, LimitError.
     """
@@ -74,6 +76,7 @@ def open(  # noqa: A001  # the name that programs know from dbm
         wait_s=wait_s,
         committed=committed is not False,
         command=command,
+        network=network,
     )
 
 

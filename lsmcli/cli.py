@@ -183,6 +183,7 @@ def code_kind() -> str:
 @click.option("-v", "--verbose", count=True, help="More messages, such as timings.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="When to colour.  [auto]")
 @click.option("--safe", is_flag=True, help="Refuse other files, and commands of the system's shell.")
+@click.option("--network", is_flag=True, help="Write even on a network file system: no other computer does.")
 @click.option("--config", metavar="FILE", help="Settings of the shell.  [~/.config/lsmcli/config.toml]")
 @click.option("--history-file", envvar="LSMCLI_HISTFILE", metavar="FILE", help="Lines typed in the shell.")
 @click.option("--no-color", is_flag=True, help="The same as --color never.")
@@ -198,7 +199,7 @@ def code_kind() -> str:
 @click.pass_context
 def root(
     ctx: click.Context, file: str | None, tree: str, read_only: bool, wait: float, quiet: bool,
-    verbose: int, color: str, no_color: bool, safe: bool,
+    verbose: int, color: str, no_color: bool, safe: bool, network: bool,
     config: str | None, history_file: str | None,
 ) -> None:  # fmt: skip
     """An ordered key-value database in one crash-safe file.
@@ -220,6 +221,7 @@ def root(
         verbosity=-1 if quiet else verbose,
         color="never" if no_color else color,
         safe=safe,
+        network=network,
     )
     if ctx.invoked_subcommand is None:
         run_lines(ctx, config, history_file)

@@ -38,6 +38,7 @@ class Session:
     wait_s: how long a writing command waits for another writer, in seconds.
     verbosity: -1 quiet, 0 as usual, from 1 on also timings.
     color: "auto", "always" or "never".
+    network: write even on a network file system.
     safe: refuse whatever reaches outside of the data file: other files, and commands of the system's shell.
     """
 
@@ -51,6 +52,7 @@ class Session:
         verbosity: int = 0,
         color: str = "auto",
         safe: bool = False,
+        network: bool = False,
         out: BinaryIO | None = None,
     ) -> None:
         self.path = path
@@ -60,6 +62,7 @@ class Session:
         self.verbosity = verbosity
         self.color = color
         self.safe = safe
+        self.network = network
         self._out = out
         self._began_s = monotonic()
         self._writer: Database | None = None
@@ -126,7 +129,7 @@ class Session:
 
         if flag == "w":
             self.require_file()
-        return lsmcli.open(self.path, flag, wait_s=self.wait_s, command="lsmcli")
+        return lsmcli.open(self.path, flag, wait_s=self.wait_s, command="lsmcli", network=self.network)
 
     def refuse_outside(self, what: str) -> None:
         """Raise StateError with --safe, for something that reaches outside of the data file."""

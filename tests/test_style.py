@@ -1,8 +1,8 @@
 """The house rules, as far as a program can check them.
 
 What may import what, what may touch a file, how long things grow, and what every file says about itself.
-Each rule is a pure function from a parsed file to findings; the second half of this file shows each of
-them a snippet that it must find fault with, so that no rule can fall asleep.
+Each rule is a pure function from a parsed file to findings; test_style_rules.py shows each of them a snippet that
+it must find fault with, so that no rule can fall asleep.
 
 The two tables of exceptions only shrink: an entry that is no longer needed fails as well.
 """
@@ -12,9 +12,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+
+from tests.testing.source import Source, functions_of, imports_of, lines_of, source_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE_ORDER = """
     uncompiled entry_order entry_pack packed_entries
     errors constants tree_name key_range checksum composite_key schema
-    lock_holder storage_errors file_name file_lock scratch_file storage
+    lock_holder storage_errors file_name file_system file_lock scratch_file storage
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory table table_iterator
@@ -55,9 +56,6 @@ ENGINE_TYPES_UPWARD = {
     ("contents", "database"),
     ("differences", "database"),
 }
-
-# Packages that have no names of their own: what is imported from them is a file.
-PACKAGES_OF_FILES = {"lsmcli.engine", "lsmcli.commands", "lsmcli.formats"}
 
 # What commands share; every other file of lsmcli/commands is a command, or a group of them.
 COMMANDS_SHARED = """
@@ -93,6 +91,7 @@ FILE_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 # Who may touch a file: the engine's storage, and what reads or writes a file that the user names.
 FILE_ACCESS = {
     "lsmcli/engine/file_name.py",
+    "lsmcli/engine/file_system.py",
     "lsmcli/engine/scratch_file.py",
     "lsmcli/engine/storage.py",
     "lsmcli/commands/files.py",
@@ -131,89 +130,7 @@ DIRECTORIES_SKIPPED = {
 }
 
 
-class Source(NamedTuple):
-    """One Python file of the project. `path` is relative to the root, with forward slashes."""
-
-    path: str
-    text: str
-    tree: ast.Module
-
-    @property
-    def module(self) -> str:
-        """Dotted name: lsmcli/engine/wal.py is lsmcli.engine.wal, lsmcli/__init__.py is lsmcli."""
-        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-    @property
-    def in_engine(self) -> bool:
-        return self.path.startswith("lsmcli/engine/")
-
-
-class Import(NamedTuple):
-    """A module that a file imports, as a dotted name; `top` when importing the file imports it as well."""
-
-    module: str
-    line: int
-    top: bool
-
-
 Findings = Iterator[str]
-
-
-def source_of(path: str, text: str) -> Source:
-    return Source(path, text, ast.parse(text, path))
-
-
-# --- reading a file -----------------------------------------------------------------------------------------------
-
-
-def imports_of(source: Source, modules: Iterable[str] = ()) -> list[Import]:
-    """Every import of a file, wherever it stands.
-
-    `from package import name` counts as package.name where that is one of `modules` or cannot be else, else as package.
-    """
-    known = set(modules)
-    found = []
-    for node, top in _with_top(source.tree):
-        if isinstance(node, ast.Import):
-            found += [Import(alias.name, node.lineno, top) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = source.module.split(".")[: None if source.path.endswith("__init__.py") else -1]
-                package = package[: len(package) - (node.level - 1)]
-                base = ".".join([*package, *([base] if base else [])])
-            for alias in node.names:
-                name = f"{base}.{alias.name}"
-                found.append(Import(name if name in known or base in PACKAGES_OF_FILES else base, node.lineno, top))
-    return found
-
-
-def _with_top(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
-    """Every node, and whether it runs when the module is imported."""
-    waiting: list[tuple[ast.AST, bool]] = [(tree, True)]
-    while waiting:
-        node, top = waiting.pop()
-        yield node, top
-        inner = top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            inner = False
-        waiting += [(child, inner) for child in ast.iter_child_nodes(node)]
-
-
-def functions_of(source: Source) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Every function with its qualified name: ("Tree.put", …)."""
-    waiting: list[tuple[str, ast.AST]] = [("", source.tree)]
-    while waiting:
-        prefix, node = waiting.pop()
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield prefix + child.name, child
-            named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            waiting.append((f"{prefix}{child.name}." if named else prefix, child))  # type: ignore[attr-defined]
-
-
-def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 # --- the rules ----------------------------------------------------------------------------------------------------
@@ -516,145 +433,6 @@ def test_file_access_is_listed_only_for_files_that_exist() -> None:
 
 
 def test_no_path_of_one_machine() -> None:
-    own = "tests/test_style.py"  # names bad examples below
+    own = "tests/test_style_rules.py"  # names bad examples
     findings = [found for name, text in project_texts() if name != own for found in paths_of_one_machine(name, text)]
     assert not findings, "\n".join(["", *findings])
-
-
-# --- each rule can fail -------------------------------------------------------------------------------------------
-
-
-BAD = [
-    (engine_imports_downward, "lsmcli/engine/wal.py", "from lsmcli.engine import grid"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "from lsmcli.engine.grid import Grid"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "from . import grid"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "def f():\n    import lsmcli.engine.database"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "from lsmcli.engine import wal"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "import lsmcli"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "from lsmcli.commands import output"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "import click"),
-    (engine_imports_downward, "lsmcli/engine/wal.py", "from prompt_toolkit.application import Application"),
-    (engine_imports_downward, "lsmcli/engine/grid.py", "from tabulate import tabulate"),
-    (engine_imports_downward, "lsmcli/engine/newcomer.py", "import os"),
-    (engine_imports_downward, "lsmcli/engine/__init__.py", "from lsmcli.engine import errors"),
-    (engine_imports_light, "lsmcli/engine/wal.py", "import json"),
-    (engine_imports_light, "lsmcli/engine/wal.py", "from concurrent.futures import ThreadPoolExecutor"),
-    (engine_imports_light, "lsmcli/engine/wal.py", "class A:\n    from dataclasses import dataclass"),
-    (imports_harmless, "lsmcli/session.py", "def f():\n    import pickle"),
-    (imports_harmless, "lsmcli/engine/storage.py", "from mmap import mmap"),
-    (commands_stand_alone, "lsmcli/commands/put.py", "from lsmcli.commands.get import show"),
-    (commands_stand_alone, "lsmcli/commands/put.py", "from lsmcli.cli import main"),
-    (commands_stand_alone, "lsmcli/formats/tsv.py", "from lsmcli.commands.output import text"),
-    (commands_stand_alone, "lsmcli/formats/tsv.py", "import click"),
-    (files_touched_in_one_place, "lsmcli/engine/wal.py", "open('x')"),
-    (files_touched_in_one_place, "lsmcli/engine/wal.py", "os.pwrite(3, b'', 0)"),
-    (files_touched_in_one_place, "lsmcli/session.py", "from os import pwrite"),
-    (files_touched_in_one_place, "lsmcli/session.py", "path.read_bytes()"),
-    (engine_is_silent, "lsmcli/engine/wal.py", "print(1)"),
-    (engine_is_silent, "lsmcli/engine/wal.py", "import sys\nsys.stderr.write('x')"),
-    (exceptions_named, "lsmcli/cli.py", "try:\n    f()\nexcept:\n    pass"),
-    (nothing_unfinished, "lsmcli/cli.py", "f()  # TO" + "DO: more"),
-    (functions_short, "lsmcli/cli.py", "class A:\n    def f(self):\n" + "        x = 1\n" * FUNCTION_LINES_MAX),
-    (files_short, "lsmcli/cli.py", "x = 1\n" * (FILE_LINES_MAX + 1)),
-    (files_introduced, "lsmcli/cli.py", "import os\n'''late'''"),
-    (public_names_documented, "lsmcli/cli.py", "def main(): ..."),
-    (public_names_documented, "lsmcli/cli.py", "class A: ..."),
-    (public_names_documented, "lsmcli/cli.py", "class A(B):\n    def f(self): ..."),
-    (public_names_documented, "lsmcli/cli.py", "class A:\n    '''A.'''\n    def f(self):\n" + "        x = 1\n" * 6),
-]
-
-GOOD = [
-    (
-        engine_imports_downward,
-        "lsmcli/engine/wal.py",
-        "import os\nimport xxhash\nfrom lsmcli.engine import schema, storage",
-    ),
-    (
-        engine_imports_downward,
-        "lsmcli/engine/wal.py",
-        "from lsmcli.engine.wal_entry import encode\nfrom . import errors",
-    ),
-    (engine_imports_downward, "lsmcli/session.py", "import click\nimport lsmcli"),
-    (engine_imports_light, "lsmcli/engine/wal.py", "def f():\n    import json"),
-    (engine_imports_light, "lsmcli/engine/wal.py", "if TYPE_CHECKING:\n    import json"),
-    (engine_imports_light, "lsmcli/commands/scan.py", "import json"),
-    (
-        commands_stand_alone,
-        "lsmcli/commands/put.py",
-        "from lsmcli.commands.output import text\nfrom lsmcli.formats import tsv",
-    ),
-    (files_touched_in_one_place, "lsmcli/engine/storage.py", "os.pwrite(3, b'', 0)"),
-    (
-        files_touched_in_one_place,
-        "lsmcli/session.py",
-        "lsmcli.open(path)\nos.path.realpath(path)\nsys.stdout.write('')",
-    ),
-    (engine_is_silent, "lsmcli/commands/scan.py", "print(1)"),
-    (exceptions_named, "lsmcli/cli.py", "try:\n    f()\nexcept OSError:\n    pass"),
-    (functions_short, "lsmcli/cli.py", "def f():\n" + "    x = 1\n" * (FUNCTION_LINES_MAX - 1)),
-    (files_short, "lsmcli/cli.py", "x = 1\n" * FILE_LINES_MAX),
-    (files_introduced, "lsmcli/cli.py", "'''What it is for.'''"),
-    (
-        public_names_documented,
-        "lsmcli/cli.py",
-        "def _f(): ...\nclass A(NamedTuple):\n    x: int\nclass B:\n    '''B.'''\n    def f(self): ...",
-    ),
-]
-
-
-def _id(case: object) -> str:
-    return getattr(case, "__name__", "")
-
-
-@pytest.mark.parametrize(("rule", "path", "text"), BAD, ids=_id)
-def test_a_bad_example_is_found(rule: Callable[[Source], Findings], path: str, text: str) -> None:
-    assert list(rule(source_of(path, text)))
-
-
-@pytest.mark.parametrize(("rule", "path", "text"), GOOD, ids=_id)
-def test_a_good_example_is_left_alone(rule: Callable[[Source], Findings], path: str, text: str) -> None:
-    assert list(rule(source_of(path, text))) == []
-
-
-def test_every_rule_has_a_bad_example() -> None:
-    assert {rule for rule, _, _ in BAD} == set(RULES)
-
-
-def test_a_cycle_is_found() -> None:
-    ring = [
-        source_of("lsmcli/a.py", "import lsmcli.b"),
-        source_of("lsmcli/b.py", "from lsmcli import c"),
-        source_of("lsmcli/c.py", "from lsmcli.a import x"),
-    ]
-    assert cycles(import_graph(ring)) == [["lsmcli.a", "lsmcli.b", "lsmcli.c", "lsmcli.a"]]
-    assert cycles(import_graph(ring[:2])) == []
-
-
-def test_an_import_inside_a_function_closes_no_cycle() -> None:
-    pair = [source_of("lsmcli/a.py", "import lsmcli.b"), source_of("lsmcli/b.py", "def f():\n    import lsmcli.a")]
-    assert cycles(import_graph(pair)) == []
-
-
-def test_a_dead_module_is_found() -> None:
-    sources = [
-        source_of("lsmcli/cli.py", "COMMANDS = {'put': 'lsmcli.commands.put'}\nfrom lsmcli import session"),
-        source_of("lsmcli/session.py", ""),
-        source_of("lsmcli/commands/__init__.py", ""),
-        source_of("lsmcli/commands/put.py", ""),
-        source_of("lsmcli/commands/old.py", "import lsmcli.commands.old"),
-    ]
-    assert dead_modules(sources) == ["lsmcli.commands.old"]
-
-
-@pytest.mark.parametrize(
-    "line", ["see /home/somebody/notes", "open('/srv/data/x.lsm')", "(/opt/tools/bin)", "`/tmp/x/y`"]
-)
-def test_a_path_of_one_machine_is_found(line: str) -> None:
-    assert list(paths_of_one_machine("README.md", line))
-
-
-@pytest.mark.parametrize(
-    "line", ["#!/usr/bin/env bash", "put/get/scan", "> /dev/full", "1 / 2", "https://example.org/a/b"]
-)
-def test_other_slashes_are_left_alone(line: str) -> None:
-    assert list(paths_of_one_machine("README.md", line)) == []

@@ -46,7 +46,12 @@ def command(ctx: click.Context, out: str, include_stale: bool, as_json: bool) ->
         report = salvage_file(
             session.path,
             lambda block_size, growth_factor: open_database(
-                path, "n", block_size=block_size, growth_factor=growth_factor, command="lsmcli salvage"
+                path,
+                "n",
+                block_size=block_size,
+                growth_factor=growth_factor,
+                command="lsmcli salvage",
+                network=True,
             ),
             include_stale=include_stale,
         )

@@ -40,6 +40,7 @@ def command(session: Session, minutes: float, seed: int | None, as_json: bool, d
     No FILE is needed, DIR is the current folder if it is left out. If anything is wrong the exit code is 4, the file
     stays, and the seed says which steps it took. A kill is no power failure: the system keeps what was written.
     """
+    from lsmcli.engine.file_system import mount_at
     from lsmcli.torture.harness import Torture
 
     folder = directory or session.path
@@ -52,6 +53,8 @@ def command(session: Session, minutes: float, seed: int | None, as_json: bool, d
     if os.path.lexists(path):
         raise FileError(f"{safe_text(path)} is there already: remove it, or choose another seed")
     shows = not as_json and session.verbosity >= 0 and sys.stderr is not None and sys.stderr.isatty()
+    if (mount := mount_at(path)) is not None and mount.is_volatile:
+        session.message(f"{folder} is in memory ({mount.name}): what is tried here is no disk")
     torture = Torture(path, seed)
     result = torture.run(60 * minutes, show_round if shows else lambda _: None)
     if shows:

@@ -194,7 +194,7 @@ def _finished(path: str, *, compact: bool, committed: bool) -> BackupResult:
     result = _read_back(path, committed=committed)
     if not (compact or committed):
         return result
-    with open_database(path, "w", command="backup") as database:
+    with open_database(path, "w", command="backup", network=True) as database:
         if committed and database.scope_status() is not None:
             database.scope_discard()
         if compact:

@@ -73,6 +73,7 @@ class DataFile:
             cache=BlockCache(cache_size),
             free_set=None,
         )
+        self.grid.looks_at_twins = writable
         if writable:
             free_set = self.free_set_open()
             if not all(map(free_set.is_acquired, self.ring_addresses())):
@@ -138,7 +139,7 @@ class DataFile:
     def attach_wal(self, recovery: Recovery) -> None:
         """Goes on writing where the recovered log ends. After an unclean end the log is written again
         and synced first: a failed sync of a dead process may have left pages that only look stored.
-        Bad copies of blocks that were met so far are repaired from their twins."""
+        Bad copies of blocks that were met so far, first or second ones, are repaired from their twins."""
         sb = self.superblock
         self._wal = Wal(
             self.storage,
@@ -153,6 +154,7 @@ class DataFile:
         if recovery.dropped:
             self._wal.seal(recovery.dropped_digest)
         repaired = self.grid.repair()
+        self.grid.looks_at_twins = False
         if not recovery.closed_cleanly:
             self._write_again(recovery.start, recovery.tail)
         if repaired or not recovery.closed_cleanly:

@@ -5,7 +5,8 @@ Invariants:
   both checksums are those that the reference asks for: lost, stale and misdirected writes are found;
 - a block is written only while it is acquired, or reserved for whoever writes, and stays as it is until it is
   released and two checkpoints have passed (free_set);
-- the two copies of a block that has a twin hold the same bytes; one bad copy is answered from the other;
+- the two copies of a block that has a twin hold the same bytes; one bad copy is answered from the other, and a
+  writer, which looks at both, writes it anew;
 - no number from the file is used before it was checked against the block's size.
 
     block 1              block 2              block 3
@@ -69,6 +70,7 @@ class Grid:
         "bytes_written",
         "cache",
         "free_set",
+        "looks_at_twins",
         "repairs",
         "storage",
         "uuid",
@@ -94,7 +96,8 @@ class Grid:
         self.free_set = free_set
         self.bytes_written = 0
         self.bytes_read = 0  # of blocks; what the cache gave is not counted
-        # Bad first copies that were met: their address -> what should be there. For repair().
+        self.looks_at_twins = False  # True: a second copy is read and verified even where the first one holds
+        # Bad copies that were met: their address -> what should be there. For repair().
         self.repairs: dict[int, tuple[BlockReference, BlockKind]] = {}
 
     def attach_free_set(self, free_set: FreeSet) -> None:
@@ -159,15 +162,24 @@ class Grid:
 
     def _read_twin(self, reference: BlockReference, kind: BlockKind, prefix_size: int | None) -> bytes:
         try:
-            return self.read_copy(reference, kind, reference.address, prefix_size)
+            data = self.read_copy(reference, kind, reference.address, prefix_size)
         except (DamageError, FileError) as error:
             try:
                 data = self.read_copy(reference, kind, reference.address_twin, prefix_size)
             except (DamageError, FileError):
                 raise error from None
-        if self.free_set is None or self._in_use(reference.address):
-            self.repairs[reference.address] = (reference, kind)
+            self._note_bad(reference.address, reference, kind)
+            return data
+        if self.looks_at_twins:
+            try:
+                self.read_copy(reference, kind, reference.address_twin, prefix_size)
+            except (DamageError, FileError):
+                self._note_bad(reference.address_twin, reference, kind)
         return data
+
+    def _note_bad(self, address: int, reference: BlockReference, kind: BlockKind) -> None:
+        if self.free_set is None or self._in_use(address):
+            self.repairs[address] = (reference, kind)
 
     def cached(self, reference: BlockReference, kind: BlockKind) -> Any:
         """What `block` decoded before, if it is still in the cache; else None."""
@@ -246,16 +258,17 @@ class Grid:
     def repair(self) -> int:
         """Rewrites the bad copies that reading met from their twins; the number of copies written.
 
-        A copy whose twin has gone bad too, or that was released meanwhile, is left alone. Not synced.
+        A copy whose twin cannot be read either, or that was released meanwhile, is left alone. Not synced.
         """
         assert self.free_set is not None
         count = 0
         for address, (reference, kind) in self.repairs.items():
             if not self._in_use(address):
                 continue
+            good = reference.address if address == reference.address_twin else reference.address_twin
             try:
-                data = self.read_copy(reference, kind, reference.address_twin)
-            except DamageError:
+                data = self.read_copy(reference, kind, good)
+            except (DamageError, FileError):
                 continue
             self.storage.write(self.offset(address), data + bytes(self.block_size - len(data)))
             self.bytes_written += self.block_size

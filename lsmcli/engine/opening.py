@@ -40,6 +40,7 @@ def open_database(
     wait_s: float = 0.0,
     committed: bool = True,
     command: str | None = None,
+    network: bool = False,
 ) -> Database:
     """Opens a data file. flag, as in dbm: "r" reads only, "w" must exist, "c" is created when missing, "n" is new.
 
@@ -47,7 +48,8 @@ def open_database(
     memory_size: bytes that a memory table may weigh; cache_size: bytes of blocks to keep.
     sync: "normal" survives kill -9 at any point, and syncs at checkpoints, at sync() and at close(); "commit"
     syncs every op. wait_s: how long to wait for another writer. committed: in a reading handle, False reads
-    inside a durable scope that is open. command: what another writer is told of this one.
+    inside a durable scope that is open. command: what another writer is told of this one. network: write
+    even on a network file system, which no other computer may do at the same time.
 
     Raises FileError, LockedError, FormatError, NewerFormatError, DamageError, LimitError.
     """
@@ -60,6 +62,10 @@ def open_database(
     if cache_size < 0:
         raise LimitError(f"cache_size is {cache_size}, but cannot be negative")
     name = os.fspath(path)
+    if flag != "r" and not network:
+        from lsmcli.engine.file_system import require_local  # not for those who read
+
+        require_local(name)
     create = flag == "n" or (flag == "c" and not os.path.exists(name))
     head = _head_new(block_size, growth_factor) if create else b""
     storage = _storage_for(name, flag, head)

@@ -8,8 +8,8 @@ Invariants:
 - a full disk that is found before a byte was stored changes nothing, and the handle stays usable;
 - nothing is mapped into memory: a truncated or full file would kill the process with a signal;
 - no descriptor below 3 is used: a stray print to a closed standard stream must not reach the data;
-- the path is resolved once; a file that is replaced or removed under its path is noticed by
-  check_identity.
+- the path is resolved once; a file that is replaced or removed under its path, or cut by another
+  program, is noticed by check_identity.
 
 The states of a FileStorage:
 
@@ -76,7 +76,7 @@ class Storage(Protocol):
         """Hint that this range is read soon; never fails."""
 
     def check_identity(self) -> None:
-        """FileError, and no more writing, when the path does not name this file any more."""
+        """FileError, and no more writing, when the path does not name this file any more, or the file was cut."""
 
     def scratch(self) -> Scratch:
         """A new scratch file, on the same disk. NoSpaceError, FileError."""
@@ -101,13 +101,14 @@ class FileStorage:
     what write() stored. Reads may run in several threads at once; changes come from one.
     """
 
-    __slots__ = ("_fd", "_lock_pid", "_poison", "_refuses", "bytes_written", "name", "path", "writable")
+    __slots__ = ("_fd", "_lock_pid", "_poison", "_refuses", "_size_least", "bytes_written", "name", "path", "writable")
 
     def __init__(self, fd: int, name: str, path: str, *, writable: bool) -> None:
         self._fd = fd
         self._lock_pid = 0  # the process that took the lock; 0: not locked
         self._poison = ""  # why nothing may be written any more
         self._refuses = not writable  # one test on the path of each write
+        self._size_least = 0  # a file shorter than this was cut by somebody else; known once it is locked
         self.name = name
         self.path = path
         self.writable = writable
@@ -264,7 +265,7 @@ class FileStorage:
         """As Storage.allocate; where the file system cannot reserve, zeros are written."""
         if self._refuses:
             self._refuse()
-        size_before = self.size()
+        size_before = self._size_uncut()
         if size <= size_before:
             return
         try:
@@ -276,6 +277,14 @@ class FileStorage:
                 self._write_zeros(size_before, size)
         except OSError as error:
             self._allocate_failed(error, size_before, size)
+        self._size_least = size
+
+    def _size_uncut(self) -> int:
+        """size(); FileError, and no more writing, when another program has cut the file."""
+        size = self.size()
+        if size < self._size_least:
+            self._lost(f"was cut to {size} bytes")
+        return size
 
     def _write_zeros(self, begin: int, end: int) -> None:
         while begin < end:
@@ -296,7 +305,9 @@ class FileStorage:
         """As Storage.truncate."""
         if self._refuses:
             self._refuse()
-        assert 0 <= size <= self.size(), "truncate never grows a file: allocate does"
+        size_before = self._size_uncut()
+        assert 0 <= size <= size_before, "truncate never grows a file: allocate does"
+        self._size_least = min(self._size_least, size)
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
@@ -321,15 +332,19 @@ class FileStorage:
         try:
             opened = os.fstat(self._fd)
             named = os.stat(self.path, follow_symlinks=False)
-            same = opened.st_nlink > 0 and (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
         except OSError:
-            same = False
-        if not same:
-            self._set_poison("the file was replaced, moved or removed while it was open")
-            raise FileError(
-                f"{self.name} was replaced, moved or removed while it was open; nothing more is written to it: "
-                "put it back, then open it again"
-            )
+            self._lost("was replaced, moved or removed")
+        if opened.st_nlink == 0 or (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
+            self._lost("was replaced, moved or removed")
+        if opened.st_size < self._size_least:
+            self._lost(f"was cut to {opened.st_size} bytes")
+
+    def _lost(self, event: str) -> NoReturn:
+        """Another program took the file, or a part of it, away."""
+        self._set_poison(f"the file {event} while it was open")
+        raise FileError(
+            f"{self.name} {event} while it was open; nothing more is written to it: put it back, then open it again"
+        )
 
     def lock(self, wait_s: float, describe: Callable[[], Writer]) -> None:
         """Become the only writer, until close() or the end of this process, and leave a note saying who.
@@ -349,6 +364,7 @@ class FileStorage:
             time.sleep(min(LOCK_POLL_S, left_s))
         self._lock_pid = os.getpid()
         self.check_identity()
+        self._size_least = self.size()
         try:
             os.pwrite(self._fd, lock_holder.encode(describe()), constants.LOCK_OFFSET)
         except OSError:

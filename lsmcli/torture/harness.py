@@ -51,7 +51,7 @@ class Torture:
         self.steps = 0
         self._model = Model()
         self._began_s = time.monotonic()
-        lsmcli.open(path, "n", block_size=BLOCK_SIZE, growth_factor=4).close()
+        lsmcli.open(path, "n", block_size=BLOCK_SIZE, growth_factor=4, network=True).close()
 
     def run(self, seconds: float, progress: Callable[["Torture"], None] = lambda _: None) -> TortureResult:
         """Rounds for so long, at least one. Raises FileError when the child fails by itself, as on a full disk."""
@@ -116,7 +116,7 @@ class Torture:
         with lsmcli.open(self.path, "r") as database:
             if dict(database.scan()) != self._model.committed:
                 return "the committed state is not what was before the open scope"
-        with lsmcli.open(self.path, "w") as database:
+        with lsmcli.open(self.path, "w", network=True) as database:
             if not self._holds(database):
                 return "opened for writing, the file holds something else than opened for reading"
         problems = inspector.verify(self.path).problems

@@ -102,7 +102,7 @@ def child() -> None:
     path, seed, round_number, scope = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1"
     memory_size = MEMORY_SIZES[round_number % len(MEMORY_SIZES)]
     try:
-        database = lsmcli.open(path, "w", memory_size=memory_size)
+        database = lsmcli.open(path, "w", memory_size=memory_size, network=True)
         for step in steps(seed, round_number, scope=scope):
             take(database, step)
             sys.stdout.buffer.write(b".")

@@ -301,16 +301,26 @@ def test_a_raw_block_proves_itself() -> None:
 # Repair
 
 
-def test_a_writer_repairs_the_bad_copy() -> None:
+@pytest.mark.parametrize("address", [1, 2])
+def test_a_writer_repairs_the_bad_copy(address: int) -> None:
     grid = grid_new(4)
+    grid.looks_at_twins = True
     reference = write_twin(grid)
     good = bytes(storage_of(grid).data)
     for index in (3, 40, HEADER_SIZE + 7):
-        flip(grid, 1, index)
+        flip(grid, address, index)
     assert grid.repair() == 0
     grid.read(reference, MANIFEST)
     assert grid.repair() == 1
     assert storage_of(grid).data == good
+    assert grid.repairs == {}
+
+
+def test_a_reader_leaves_a_second_copy_alone_while_the_first_one_holds() -> None:
+    grid = grid_new(4)
+    reference = write_twin(grid)
+    flip(grid, 2, 3)
+    assert body(grid.read(reference, MANIFEST)) == BODY
     assert grid.repairs == {}
 
 

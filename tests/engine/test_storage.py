@@ -1,66 +1,27 @@
-"""The real file: what it refuses, how it fails, who may write; and that the simulated disk behaves like it."""
+"""The real file: what it refuses and how it fails; and that the simulated disk behaves like it."""
 
 import errno
-import fcntl
 import os
 import random
 import resource
-import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lsmcli.engine import constants, lock_holder
 from lsmcli.engine.errors import (
     ClosedError,
     FileError,
-    LockedError,
     NoSpaceError,
     OutcomeUnknownError,
     ReadOnlyError,
 )
 from lsmcli.engine.storage import FileMissingError, FileStorage, Storage, Writer
-from tests.testing.storage import Fault, SimulatedStorage
-
-HEAD = bytes(range(256)) * 80  # past the lock sector
-ALICE = Writer(4711, 1_795_343_431, "lsmcli users.lsm import big.csv")
-BOB = Writer(4712, 1_795_343_432, "lsmcli users.lsm")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "users.lsm")
-
-
-@pytest.fixture
-def file(path: str) -> Iterator[FileStorage]:
-    storage = FileStorage.create(path, HEAD)
-    yield storage
-    storage.close()
-
-
-def failing(name: str, *outcomes: int, then: int | None = None) -> Callable[..., object]:
-    """os.`name`, but its first calls end as told: raise this errno; for pwrite -n: store n bytes only."""
-    real = getattr(os, name)
-    left = list(outcomes)
-
-    def call(*arguments: Any) -> object:
-        outcome = left.pop(0) if left else then
-        if outcome is None:
-            return real(*arguments)
-        if outcome > 0:
-            raise OSError(outcome, os.strerror(outcome))
-        fd, data, offset = arguments
-        return real(fd, bytes(data)[:-outcome], offset) if outcome else 0
-
-    return call
+from tests.testing.real_file import HEAD, failing
+from tests.testing.storage import SimulatedStorage
 
 
 def others_in(path: str) -> list[str]:
@@ -241,7 +202,7 @@ class TestOpen:
             with pytest.raises(ReadOnlyError, match="open for reading only"):
                 act()
         with pytest.raises(ReadOnlyError):
-            storage.lock(0, lambda: BOB)
+            storage.lock(0, lambda: Writer(1, 2, "lsmcli"))
         assert storage.read(0, 10**6) == HEAD
         storage.close()
 
@@ -507,244 +468,21 @@ class TestIdentity:
         os.link(file.path, tmp_path / "second")
         file.check_identity()
 
+    @pytest.mark.parametrize("ask", ["check_identity", "allocate", "truncate"])
+    def test_a_file_that_another_program_cuts_ends_all_writing(self, file: FileStorage, ask: str) -> None:
+        file.lock(0, lambda: Writer(1, 2, "lsmcli"))
+        file.allocate(50_000)
+        file.truncate(40_000)
+        file.write(39_999, b"xx")
+        file.check_identity()
+        os.truncate(file.path, 39_999)
+        with pytest.raises(FileError, match="was cut to 39999 bytes while it was open"):
+            file.check_identity() if ask == "check_identity" else getattr(file, ask)(39_000)
+        for act in changes_of(file):
+            with pytest.raises(OutcomeUnknownError, match="was cut to 39999 bytes"):
+                act()
 
-@pytest.fixture(params=["open file description", "flock"])
-def either_lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the test with each of the two mechanisms."""
-    if request.param == "flock":
-        monkeypatch.delattr(fcntl, "F_OFD_SETLK")
-
-
-@pytest.mark.usefixtures("either_lock")
-class TestLock:
-    @pytest.fixture
-    def second(self, file: FileStorage) -> Iterator[FileStorage]:
-        storage = FileStorage.open(file.path, writable=True)
-        yield storage
-        storage.close()
-
-    def test_keeps_a_second_writer_out_and_names_the_first(self, file: FileStorage, second: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        with pytest.raises(LockedError) as caught:
-            second.lock(0, lambda: BOB)
-        assert str(caught.value) == (
-            f"{file.path} is being written by process 4711 (lsmcli users.lsm import big.csv) "
-            "since 2026-11-22 10:30:31 UTC; try again, or wait with --wait SECONDS"
-        )
-        assert (caught.value.pid, caught.value.since_s, caught.value.command) == ALICE
-
-    def test_is_free_after_close_and_tells_the_newest_holder(self, file: FileStorage, second: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        file.close()
-        second.lock(0, lambda: BOB)
-        third = FileStorage.open(second.path, writable=True)
-        with pytest.raises(LockedError, match=r"process 4712 \(lsmcli users.lsm\) since"):
-            third.lock(0, lambda: ALICE)
-        third.close()
-
-    def test_survives_the_close_of_another_descriptor(self, file: FileStorage, second: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        Path(file.path).read_bytes()
-        FileStorage.open(file.path, writable=True).close()
-        with pytest.raises(LockedError):
-            second.lock(0, lambda: BOB)
-
-    def test_is_waited_for(self, file: FileStorage, second: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        closer = threading.Timer(0.1, file.close)
-        closer.start()
-        second.lock(10, lambda: BOB)
-        closer.join()
-        assert file._fd == -1
-
-    def test_is_waited_for_only_so_long(self, file: FileStorage, second: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        began_s = time.monotonic()
-        with pytest.raises(LockedError):
-            second.lock(0.1, lambda: BOB)
-        assert 0.1 <= time.monotonic() - began_s < 5
-
-    def test_dies_with_its_process(self, file: FileStorage) -> None:
-        ready, tell = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            FileStorage.open(file.path, writable=True).lock(0, lambda: ALICE)
-            os.write(tell, b"x")
-            signal.pause()
-        try:
-            os.read(ready, 1)
-            with pytest.raises(LockedError):
-                file.lock(0, lambda: BOB)
-        finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        file.lock(0, lambda: BOB)
-        os.close(ready)
-        os.close(tell)
-
-    def test_stays_with_the_parent_when_a_child_closes(self, file: FileStorage, second: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        pid = os.fork()
-        if pid == 0:
-            file.close()
-            os._exit(0)
-        os.waitpid(pid, 0)
-        with pytest.raises(LockedError):
-            second.lock(0, lambda: BOB)
-
-    def test_is_given_up_though_a_child_still_has_the_file(self, file: FileStorage, second: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        pid = os.fork()
-        if pid == 0:
-            signal.pause()
-        try:
-            file.close()
-            second.lock(0, lambda: BOB)
-        finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-    def test_is_refused_on_a_file_that_was_replaced(self, file: FileStorage) -> None:
-        os.unlink(file.path)
-        with pytest.raises(FileError, match="replaced, moved or removed"):
-            file.lock(0, lambda: ALICE)
-
-    def test_writes_into_its_own_sector_only(self, file: FileStorage) -> None:
-        file.lock(0, lambda: ALICE)
-        end = constants.LOCK_OFFSET + constants.LOCK_SIZE
-        now = Path(file.path).read_bytes()
-        assert now[: constants.LOCK_OFFSET] + now[end:] == HEAD[: constants.LOCK_OFFSET] + HEAD[end:]
-        assert lock_holder.decode(now[constants.LOCK_OFFSET : end]) == ALICE
-
-
-class TestLockFailures:
-    def test_old_kernels_fall_back_to_flock(self, file: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(*_: object) -> None:
-            raise OSError(errno.EINVAL, "simulated")
-
-        monkeypatch.setattr(fcntl, "fcntl", refuse)
-        file.lock(0, lambda: ALICE)
-        monkeypatch.undo()
-        descriptor = os.open(file.path, os.O_RDWR)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(descriptor)
-
-    def test_a_file_system_without_locks_says_so(self, file: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(*_: object) -> None:
-            raise OSError(errno.ENOLCK, "No locks available")
-
-        monkeypatch.setattr(fcntl, "fcntl", refuse)
-        with pytest.raises(FileError, match="cannot be locked: No locks available"):
-            file.lock(1, lambda: ALICE)
-
-    def test_a_note_that_cannot_be_written_does_not_matter(
-        self, file: FileStorage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(os, "pwrite", failing("pwrite", errno.ENOSPC))
-        file.lock(0, lambda: ALICE)
-        file.write(0, b"x")
-
-    def test_a_note_that_makes_no_sense_or_cannot_be_read_is_left_out(
-        self, file: FileStorage, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        file.lock(0, lambda: ALICE)
-        file.write(constants.LOCK_OFFSET, b"\xff" * 4096)
-        second = FileStorage.open(file.path, writable=True)
-        for outcome in (None, errno.EIO):
-            monkeypatch.setattr(os, "pread", failing("pread", then=outcome))
-            with pytest.raises(LockedError, match=r"is being written by another process; try again") as caught:
-                second.lock(0, lambda: BOB)
-            assert (caught.value.pid, caught.value.since_s, caught.value.command) == (None, None, None)
-        second.close()
-
-
-class TestHolderNote:
-    @pytest.mark.parametrize(("command", "shown"), [
-        ("lsmcli a.lsm put ключ", "lsmcli a.lsm put ключ"), ("", ""),
-        ("a\x1b[31m\n\x9b\u202e\ud800\0b", "a?[31m?????b"),
-        ("x" * 2000, "x" * 1024), ("é" * 600, "é" * 512), ("x" + "é" * 600, "x" + "é" * 511),
-    ])  # fmt: skip
-    def test_comes_back_printable_and_cut(self, command: str, shown: str) -> None:
-        sector = lock_holder.encode(Writer(1, 2, command))
-        assert len(sector) == constants.LOCK_SIZE
-        assert lock_holder.decode(sector) == (1, 2, shown)
-
-    def test_hostile_bytes_give_printable_text_or_nothing(self, rng: random.Random) -> None:
-        good = lock_holder.encode(ALICE)
-        for _ in range(3000):
-            sector = bytearray(rng.choice((good, bytes(4096), rng.randbytes(4096))))
-            for _ in range(rng.randrange(8)):
-                sector[rng.randrange(40)] = rng.randrange(256)
-            writer = lock_holder.decode(bytes(sector[: rng.choice((0, 15, 16, 20, 4096))]))
-            assert lock_holder.locked_error("x.lsm", writer).args[0].isprintable()
-            assert writer is None or len(writer.command) <= 1024
-
-
-class TestSimulatedStorage:
-    def test_power_failure_keeps_any_subset_of_unsynced_sectors(self) -> None:
-        storage = SimulatedStorage(b"." * 2048)
-        storage.write(500, b"a" * 600)
-        assert [(offset, len(data or b"")) for offset, data in storage.units()] == [(500, 12), (512, 512), (1024, 76)]
-        for keep in range(8):
-            image = storage.crash(keep).image
-            assert image[500:1100] == b"".join(
-                (b"a" if keep >> i & 1 else b".") * size for i, size in enumerate((12, 512, 76))
-            )
-        storage.sync()
-        assert storage.crash(0).image == storage.image
-
-    def test_power_failure_may_lose_a_change_of_length(self) -> None:
-        storage = SimulatedStorage(b"..")
-        storage.allocate(600)
-        storage.write(1, b"a" * 3)
-        assert [len(storage.crash(keep).image) for keep in range(4)] == [2, 600, 4, 600]
-        assert storage.crash(-1).image == storage.image
-
-    def test_kill_keeps_everything_but_makes_nothing_durable(self) -> None:
-        storage = SimulatedStorage(b"..")
-        storage.faults = {1: Fault.WRITE_FAILS}
-        storage.write(0, b"a")
-        with pytest.raises(OutcomeUnknownError):
-            storage.write(1, b"b")
-        with pytest.raises(OutcomeUnknownError):
-            storage.sync()
-        again = storage.reopen()
-        assert again.image == b"a."
-        assert again.crash(0).image == b".."
-        again.sync()
-        assert again.crash(0).image == b"a."
-        assert storage.crash(0).image == b".."
-
-    @pytest.mark.parametrize(("fault", "read", "on_disk"), [
-        (Fault.WRITE_FAILS, b"....", b"...."), (Fault.WRITE_TORN, b"ab..", b"ab.."),
-        (Fault.WRITE_LOST, b"abcd", b"...."), (Fault.NO_SPACE, b"....", b"...."),
-    ])  # fmt: skip
-    def test_faults_of_a_write(self, fault: Fault, read: bytes, on_disk: bytes) -> None:
-        storage = SimulatedStorage(b"....")
-        storage.faults = {0: fault}
-        try:
-            storage.write(0, b"abcd")
-        except (OutcomeUnknownError, NoSpaceError):
-            assert fault is not Fault.WRITE_LOST
-        assert storage.read(0, 4) == read
-        assert storage.crash(-1).image == on_disk
-
-    @pytest.mark.parametrize(("fault", "read"), [(Fault.SYNC_KEEPS, b"a."), (Fault.SYNC_REVERTS, b"..")])
-    def test_faults_of_a_sync(self, fault: Fault, read: bytes) -> None:
-        storage = SimulatedStorage(b"..")
-        storage.faults = {1: fault}
-        storage.write(0, b"a")
-        with pytest.raises(OutcomeUnknownError):
-            storage.sync()
-        again = storage.reopen()
-        again.sync()
-        assert again.image == read
-        assert again.crash(-1).image == b".."
-
-    def test_same_seed_same_crash(self) -> None:
-        storage = SimulatedStorage(bytes(100_000))
-        storage.write(0, b"a" * 100_000)
-        images = {bytes(storage.crash(random.Random(seed)).image) for seed in range(20)}
-        assert len(images) > 5
-        assert storage.fork().crash(random.Random(3)).image == storage.crash(random.Random(3)).image
+    def test_a_file_is_as_long_as_the_lock_finds_it(self, file: FileStorage) -> None:
+        os.truncate(file.path, len(HEAD) - 1)
+        file.lock(0, lambda: Writer(1, 2, "lsmcli"))
+        file.check_identity()

@@ -123,6 +123,17 @@ def test_wrapping_at_every_alignment(size: int) -> None:
 # Marks and seals.
 
 
+@pytest.mark.parametrize(("position", "wiped"), [(80, True), (160, False)])
+def test_one_dropped_record_in_a_ring_too_full_for_a_seal(position: int, wiped: bool) -> None:
+    log = Log(400, position=position).put(b"1", b"2", b"3", b"4", b"5")  # of 80 bytes each: not one more
+    offset, size = log.positions()[4]
+    log.storage.corrupt(offset + size - 1, b"?")
+    assert log.reopen().bodies == [b"1", b"2", b"3", b"4"]
+    assert not log.wal.fits(16)
+    assert (log.storage.image[OFFSET : OFFSET + 80] == bytes(80)) == wiped
+    assert log.put(b"").reread().bodies == [b"1", b"2", b"3", b"4", b""]
+
+
 def test_a_mark_is_written_once_for_news_and_only_where_it_fits() -> None:
     log = Log(320)
     assert log.mark().wal.live_size == 0
@@ -265,6 +276,16 @@ def test_relocate_refuses_to_copy_damage_and_changes_nothing() -> None:
     log.storage.flip(8 * log.positions()[1][0])
     before = state(log.wal)
     with pytest.raises(DamageError):
+        log.wal.relocate(OFFSET + 400, 400)
+    assert state(log.wal) == before
+
+
+def test_relocate_refuses_where_the_end_of_the_log_is_gone() -> None:
+    log = Log(400).put(b"1", b"2").sync().mark()
+    offset, size = log.positions()[2]
+    log.storage.corrupt(offset, bytes(size))  # the mark: no op is missing, so a reader would not miss it
+    before = state(log.wal)
+    with pytest.raises(DamageError, match="the record behind op 2 is gone"):
         log.wal.relocate(OFFSET + 400, 400)
     assert state(log.wal) == before
 

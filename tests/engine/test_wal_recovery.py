@@ -210,6 +210,14 @@ def test_a_torn_tail_that_left_one_header_is_seen_as_dropped() -> None:
     assert reread.tail.op == 1
 
 
+@pytest.mark.parametrize("fields", [{"kind": 9}, {"op_synced": 51}], ids=str)
+def test_a_record_that_makes_no_sense_is_no_evidence_behind_a_hole(fields: dict[str, int]) -> None:
+    sound = {"op": 50, "op_synced": 3, "size": 0}
+    with pytest.raises(DamageError, match="op 1 was acknowledged"):
+        recovered(disk_with(bytes(80), forged(**sound)))
+    assert recovered(disk_with(bytes(80), forged(**sound | fields))) == []
+
+
 # Inspection.
 
 

@@ -5,7 +5,7 @@
 A bit is one of three:
 
     used       the file is opened and asked for everything; in superblock, manifest and free set a writer then opens
-               it, and has to restore the byte (a second copy is left alone as long as the first one is sound)
+               it, and has to restore the byte
     filling    free space of the log's ring, the rest of a sector or block: read together with what is used. What reads
                it has to give the very same as without the flip
     not read   a reader that asks for everything never looks at it: nothing to flip
@@ -96,7 +96,7 @@ class Flipped:
         if zone != FILLING:
             whole = next(used for name, used in self.sample.zones if name == zone and part.start in used)
             tree = tree_of(self.sample, self.names, zone, whole)
-            repaired = zone in REPAIRED and not is_second_copy(self.sample, zone, whole)
+            repaired = zone in REPAIRED
         for bit in range(8 * part.start, 8 * part.stop, every):
             self.disk.flip(bit)
             try:

@@ -201,6 +201,7 @@ BUGS: Final = (
         "raise error",
         7,
     ),
+    _bug("a writer looks at first copies only", "data_file", "looks_at_twins = writable", "looks_at_twins = False", 7),
     _bug(
         "the free set counts reserved blocks as used",
         "free_set",
@@ -317,6 +318,16 @@ BUGS: Final = (
         "return False",
         19,
     ),
+    # The file under its name.
+    _bug(
+        "a file that was replaced is written on",
+        "storage",
+        "        if opened.st_nlink == 0 or (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):",
+        "        if False:",
+        16,
+    ),
+    _bug("a file that was cut is written on", "storage", "if opened.st_size < self._size_least:", "if False:", 16),
+    _bug("a short write is taken for a whole one", "storage", "if stored != len(data):", "if False:", 14),
     # Readers.
     _bug(
         "a reader does not look whether it was overtaken",

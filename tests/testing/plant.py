@@ -1,18 +1,26 @@
 """Plants a bug: changes one place of a module's source, in this process, until it ends.
 
-    plant(Bug("…", "lsmcli.engine.tree", "if found is not MISSING:", "if found is MISSING:", (29,)))
+    reached = plant(Bug("…", "lsmcli.engine.tree", "if found is not MISSING:", "if found is MISSING:", (29,)))
+    …
+    assert reached()        # else what was caught is something else
 
 The changed source is compiled, and every function of the module whose code differs takes the new code, methods
 included: so those who imported the function before have the bug as well. Invariants:
 - the place is found exactly once, or AssertionError: a bug that cannot be planted any more is not a bug caught;
-- nothing but the code of functions changes; constants are changed by name, with `plant_constant`.
+- nothing but the code of functions changes, and each of these first notes that it runs, in memory that forked
+  children share;
+- functions that run as compiled code cannot be changed: is_interpreted() tells, and LSMCLI_PURE=1 makes it so.
 """
 
+import ast
 import importlib
 import inspect
-from collections.abc import Iterator
+import mmap
+from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+_FOOTPRINT: Final = "_planted_code_runs"  # in the module's globals: memory of which the first byte is set
 
 
 class Bug(NamedTuple):
@@ -25,31 +33,74 @@ class Bug(NamedTuple):
     classes: tuple[int, ...]
 
 
-def plant(bug: Bug) -> None:
-    """Changes the running module. AssertionError when the place is not there, or nothing changes."""
+def plant(bug: Bug) -> Callable[[], bool]:
+    """Changes the running module; what it returns tells whether the changed code has run since, here or in a child.
+
+    AssertionError when the place is not there, nothing changes, or what changes runs as compiled code.
+    """
     module = importlib.import_module(bug.module)
-    path = module.__file__
-    assert path is not None
-    if not path.endswith(".py"):
-        raise AssertionError(f"{bug.module} is compiled: its bugs are planted in the interpreted code")
-    source = inspect.getsource(module)
-    assert source.count(bug.old) == 1, f"{bug.name}: its place in {bug.module} is there {source.count(bug.old)} times"
-    codes = dict(_codes(compile(source.replace(bug.old, bug.new), path, "exec")))
-    changed = 0
+    source = changed_source(bug)
+    names = _names_changed(module, source)
+    footprint = mmap.mmap(-1, 1)
+    setattr(module, _FOOTPRINT, footprint)
+    codes = dict(_codes(compile(_noting(source, names), module.__file__ or "", "exec")))
+    planted = set()
     for function in _functions(module):
-        code = codes.get(function.__code__.co_qualname)
-        if code is not None and not _same(code, function.__code__):
-            function.__code__ = code
-            changed += 1
-    assert changed, f"{bug.name}: no function of {bug.module} changes"
+        name = function.__code__.co_qualname
+        if name in names:
+            function.__code__ = codes[name]
+            planted.add(name)
+    assert planted == names, f"{bug.name}: {names - planted} of {bug.module} cannot be changed"
+    return lambda: footprint[0] == 1
 
 
-def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
-    """Every function's code in a compiled module, by its qualified name."""
+def changed_source(bug: Bug) -> str:
+    """The source of the module with the bug in it. AssertionError when its place is not there, or not alone."""
+    source = inspect.getsource(importlib.import_module(bug.module))
+    assert source.count(bug.old) == 1, f"{bug.name}: its place in {bug.module} is there {source.count(bug.old)} times"
+    return source.replace(bug.old, bug.new)
+
+
+def is_interpreted(bug: Bug) -> bool:
+    """Whether all that the bug changes runs as Python code in this process. AssertionError when it changes nothing."""
+    module = importlib.import_module(bug.module)
+    names = _names_changed(module, changed_source(bug))
+    return names <= {function.__code__.co_qualname for function in _functions(module)}
+
+
+def _names_changed(module: ModuleType, source: str) -> set[str]:
+    """The qualified names of the functions that are others in this source; of the outer ones only."""
+    before = dict(_codes(compile(inspect.getsource(module), "", "exec"), inner=False))
+    after = dict(_codes(compile(source, "", "exec"), inner=False))
+    names = {name for name, code in after.items() if name not in before or not _same(code, before[name])}
+    assert names, f"no function of {module.__name__} changes"
+    return names
+
+
+def _noting(source: str, names: set[str]) -> ast.Module:
+    """The source, with functions of these names that begin with a note that they run."""
+    tree = ast.parse(source)
+    note = ast.parse(f"{_FOOTPRINT}[0] = 1").body[0]
+    waiting: list[tuple[str, ast.AST]] = [("", tree)]
+    while waiting:
+        prefix, node = waiting.pop()
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef) and prefix + child.name in names:
+                child.body.insert(1 if ast.get_docstring(child) is not None else 0, note)
+            elif isinstance(child, ast.ClassDef):
+                waiting.append((f"{prefix}{child.name}.", child))
+    return ast.fix_missing_locations(tree)
+
+
+def _codes(code: CodeType, *, inner: bool = True) -> Iterator[tuple[str, CodeType]]:
+    """Every function's code in a compiled module, by its qualified name. inner: functions in functions as well."""
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield constant.co_qualname, constant
-            yield from _codes(constant)
+            is_function = bool(constant.co_flags & inspect.CO_OPTIMIZED)
+            if is_function:
+                yield constant.co_qualname, constant
+            if inner or not is_function:
+                yield from _codes(constant, inner=inner)
 
 
 def _same(one: CodeType, other: CodeType) -> bool:

@@ -97,6 +97,15 @@ class Terminal:
             self._read(REDRAW_S)
         return self.shown
 
+    def send_signal(self, number: int) -> None:
+        """Send the shell a signal."""
+        os.kill(self._pid, number)
+
+    def hang_up(self) -> None:
+        """Close the terminal under the shell. Nothing is shown any more."""
+        os.close(self._terminal)
+        self._terminal = os.open(os.devnull, os.O_RDONLY)
+
     def exit_code(self) -> int:
         """Wait for the end."""
         while True:

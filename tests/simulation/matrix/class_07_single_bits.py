@@ -6,7 +6,7 @@ Must hold: no wrong value, no key that is not there; where a question is not ans
 bit, and no tree but the one that the block belongs to is affected. By zone:
 
     superblock                          every answer is right, and a writer that opens the file restores the bytes
-    manifest, free set                  the same; a second copy stays as it is as long as the first one is sound
+    manifest, free set                  the same, in either copy
     WAL, index, value, large value      right, or a DamageError
     lock sector, unused bytes           every answer is right
 
@@ -51,11 +51,10 @@ def run(trial: Trial) -> None:
     unused = [byte for byte in (rng.randrange(size) for _ in range(UNUSED)) if byte not in used]
     for zone, bytes_ in [*sample.zones, *(("unused", range(byte, byte + 1)) for byte in unused)]:
         tree = tree_of(sample, names, zone, bytes_)
-        repaired = zone in REPAIRED and not is_second_copy(sample, zone, bytes_)
         for byte in bytes_:
             bit = 8 * byte + rng.randrange(8)
             if trial.begin(f"bit {bit % 8} of byte {byte} ({zone})", sampled=True):
-                _examine(trial, sample, zone, tree, bit, repaired=repaired)
+                _examine(trial, sample, zone, tree, bit, repaired=zone in REPAIRED)
 
 
 def tree_names(sample: Sample) -> dict[int, str]:
@@ -82,7 +81,7 @@ def judge(damages: list[Damage], zone: str, tree: str | None) -> None:
 
 
 def is_second_copy(sample: Sample, zone: str, used: range) -> bool:
-    """Whether these are the bytes of a block that is read only when another one is bad."""
+    """Whether these are the bytes of a block that a reader reads only when another one is bad."""
     if zone not in _BLOCK_ZONES:
         return False
     header = BLOCK_HEADER.unpack(sample.image.read(used.start, BLOCK_HEADER.size))

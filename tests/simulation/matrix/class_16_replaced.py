@@ -6,7 +6,7 @@ to nothing, within the log, or by some blocks.
 
 Must hold: no op that begins behind the event is acknowledged, and every later change says so as well (fail-stop);
 nothing is written to the file that has the name now; the file that was moved away, put back, holds every acknowledged
-op. Of a file that was cut: no signal, no wrong answer: what is not there any more is called damaged.
+op. Of a file that was cut: the same, no signal, no wrong answer: what is not there any more is called damaged.
 
 Cases: each event at calls drawn from the run, for every kind of change.
 """
@@ -73,19 +73,22 @@ class Session:
                 yield behind
 
     def run(self) -> int:
-        """Changes until one fails, or all are done; how many that began behind the event were acknowledged."""
+        """Changes until one fails, or all are done; how many that began behind the event were acknowledged, until then
+        as well."""
+        acknowledged = 0
         names = [name for name in CALLS if name in vars(FileStorage)]
         originals = {name: getattr(FileStorage, name) for name in names}
         for name in names:
             setattr(FileStorage, name, self._counted(originals[name]))
         try:
-            return sum(self.change())
+            for behind in self.change():
+                acknowledged += behind
         except (FileError, DamageError):
             self.failed = True
-            return 0
         finally:
             for name in names:
                 setattr(FileStorage, name, originals[name])
+        return acknowledged
 
     def _counted(self, original: Callable[..., object]) -> Callable[..., object]:
         def call(storage: FileStorage, *arguments: object) -> object:
@@ -172,9 +175,19 @@ def _renamed(trial: Trial, template: Path, event: str, number: int) -> None:
 
 def _cut(trial: Trial, template: Path, size: int, number: int) -> None:
     path = _copy(trial, template)
-    session = Session(path, number, lambda: os.truncate(path, size if size >= 0 else path.stat().st_size + size))
-    session.run()
+    shorter = False
+
+    def act() -> None:
+        nonlocal shorter
+        size_before = path.stat().st_size
+        size_after = size if size >= 0 else size_before + size
+        shorter = size_after < size_before
+        os.truncate(path, size_after)
+
+    session = Session(path, number, act)
+    acknowledged = session.run()
     assert session.happened, "the event never came"
+    assert not shorter or acknowledged == 0, f"{acknowledged} changes that began behind the cut were acknowledged"
     with suppress(FileError, DamageError):
         session.database.close()
     for flag in FLAGS:

@@ -7,12 +7,13 @@ of another record holds, with every checksum above made right.
 Must hold: readers, the verifier and writers that put, compact and checkpoint raise nothing but the engine's own errors,
 in SECONDS_MAX of CPU and MEMORY_MAX; readers and the verifier write nothing.
 
-Cases: CASES_OF_A_SAMPLE of each sample.
+Cases: CASES_OF_A_SAMPLE of each sample. Those that once led somewhere new are kept, see hostile_corpus.
 """
 
 import random
 import resource
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -20,7 +21,7 @@ from lsmcli.engine.constants import MIB
 from lsmcli.engine.errors import LsmError
 from lsmcli.engine.verifier import verify
 from tests.testing.forgery import Forgery, Place, number_drawn
-from tests.testing.operations import open_database_on
+from tests.testing.operations import Profile, open_database_on
 from tests.testing.pages import Pages
 from tests.testing.sample import Sample, sample_of
 from tests.testing.storage import SimulatedStorage
@@ -39,24 +40,45 @@ def run(trial: Trial) -> None:
     """One sample, forged in many ways."""
     rng = trial.rng()
     sample = sample_of(rng)
-    image = _in_a_scope(sample) if rng.random() < 0.5 else sample.image
-    whole = Forgery(image)
-    assert whole.image() == image, "the forger changes what it was not asked to"
-    places: dict[str, list[Place]] = {}
-    for place in whole.places():
-        places.setdefault(place.name, []).append(place)
-    names = sorted(places)
+    image = in_a_scope(sample) if rng.random() < 0.5 else sample.image
+    forger = Forger(image)
     for _ in range(CASES_OF_A_SAMPLE):
-        chosen = [rng.choice(places[rng.choice(names)]) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
-        if trial.begin(", ".join(place.name for place in chosen)):
-            forgery = whole.copy()
-            for place in chosen:
-                _change(forgery, place, places[place.name], trial.rng_case())
-            disk = SimulatedStorage(forgery.image())
-            _harmless(trial, sample, disk, writes=trial.rng_case().random() < WRITERS)
+        chosen = forger.choose(rng)
+        if trial.begin(named(chosen)):
+            disk = SimulatedStorage(forger.forged(chosen, trial.rng_case))
+            refused = harmless(sample.profile, disk, writes=trial.rng_case().random() < WRITERS)
+            trial.mark("refused" if refused else "taken for what it says")
 
 
-def _in_a_scope(sample: Sample) -> Pages:
+class Forger:
+    """Draws forgeries of one file."""
+
+    def __init__(self, image: Pages) -> None:
+        self._whole = Forgery(image)
+        assert self._whole.image() == image, "the forger changes what it was not asked to"
+        self._places: dict[str, list[Place]] = {}
+        for place in self._whole.places():
+            self._places.setdefault(place.name, []).append(place)
+        self._names = sorted(self._places)
+
+    def choose(self, rng: random.Random) -> list[Place]:
+        """The fields to change, one to four."""
+        return [rng.choice(self._places[rng.choice(self._names)]) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
+
+    def forged(self, chosen: list[Place], rng_of_place: Callable[[], random.Random]) -> Pages:
+        """The file with other bytes in these fields."""
+        forgery = self._whole.copy()
+        for place in chosen:
+            _change(forgery, place, self._places[place.name], rng_of_place())
+        return forgery.image()
+
+
+def named(chosen: list[Place]) -> str:
+    """The names of the fields."""
+    return ", ".join(place.name for place in chosen)
+
+
+def in_a_scope(sample: Sample) -> Pages:
     """The sample with an open scope that has outgrown memory: tables are kept for it, and values."""
     disk = SimulatedStorage(sample.image)
     database = open_database_on(disk, sample.profile)
@@ -84,21 +106,23 @@ def _change(forgery: Forgery, place: Place, alike: list[Place], rng: random.Rand
     forgery.change(place, data)
 
 
-def _harmless(trial: Trial, sample: Sample, disk: SimulatedStorage, *, writes: bool) -> None:
+def harmless(profile: Profile, disk: SimulatedStorage, *, writes: bool, seconds_max: float = SECONDS_MAX) -> int:
+    """Reads the file, and writes to it, in bounds; how many questions were refused. AssertionError, or what is no error
+    of the engine."""
     start_s = time.process_time()
     memory_before = _memory_peak()
     before = disk.image.key()
-    refused = _read(sample, disk)
+    refused = _read(profile, disk)
     with suppress(LsmError):
         verify(disk)
     assert disk.image.key() == before, "reading has changed the file"
     if writes:
-        _write(sample, disk.reopen())
+        _write(profile, disk.reopen())
     took_s = time.process_time() - start_s
-    assert took_s < SECONDS_MAX, f"it took {took_s:.1f} s"
+    assert took_s < seconds_max, f"it took {took_s:.1f} s"
     memory = _memory_peak() - memory_before
     assert memory < MEMORY_MAX, f"it took {memory // MIB} MiB"
-    trial.mark("refused" if refused else "taken for what it says")
+    return refused
 
 
 def _memory_peak() -> int:
@@ -106,12 +130,12 @@ def _memory_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _read(sample: Sample, disk: SimulatedStorage) -> int:
+def _read(profile: Profile, disk: SimulatedStorage) -> int:
     """How many questions were refused."""
     refused = 0
     for committed in (False, True):
         try:
-            database = open_database_on(disk, sample.profile, writable=False, committed=committed)
+            database = open_database_on(disk, profile, writable=False, committed=committed)
             names = database.trees()
         except LsmError:
             refused += 1
@@ -127,9 +151,9 @@ def _read(sample: Sample, disk: SimulatedStorage) -> int:
     return refused
 
 
-def _write(sample: Sample, disk: SimulatedStorage) -> None:
+def _write(profile: Profile, disk: SimulatedStorage) -> None:
     try:
-        database = open_database_on(disk, sample.profile)
+        database = open_database_on(disk, profile)
     except LsmError:
         return
     steps = (

@@ -2,15 +2,15 @@
 
 Injects: Ctrl-C (KeyboardInterrupt) before and behind every system call that a command makes on its file, in this
 process, and that a handle makes which is used further; SIGINT, SIGTERM, SIGHUP, SIGTSTP with SIGCONT, SIGKILL to
-processes of commands, imports and scripts at random times; a full device, a closed pipe and a descriptor that cannot be
-written to as standard output and standard error.
+processes of commands, imports and scripts at random times; the same, Ctrl-C and the end of its terminal to the shell;
+SIGXFSZ; a full device, a closed pipe and a descriptor that cannot be written to as standard output and standard error.
 
 Must hold: an op happened or it did not, and a command that says 0 did all of it; the file is sound, and open to the
 next writer; exit codes 130 and 143, or those of the signal; nothing is written to standard error but one line. Output
 that is lost is a failure: 5 for a device, 141 for a pipe, silently.
 
 Cases: each call of each of the COMMANDS, before and behind it; REAL signals to processes; each command that prints
-with each output.
+with each output; the shell, struck in each way; LIMITS processes whose files may not grow.
 """
 
 import io
@@ -30,6 +30,7 @@ import lsmcli
 from lsmcli.cli import main
 from lsmcli.engine.database import Database
 from lsmcli.engine.errors import OutcomeUnknownError
+from tests.simulation.process_signals import STRIKES, limit_file_size, strike_shell
 from tests.testing.invocation import environment, invoke, no_syncs, streams
 from tests.testing.trial import Trial
 
@@ -37,6 +38,7 @@ CASES: Final = 1_000
 SLICES: Final = 2
 SHARE: Final = 0.5
 REAL: Final = 12
+LIMITS: Final = 3
 
 State = dict[str, dict[bytes, bytes]]
 
@@ -83,6 +85,19 @@ def run(trial: Trial) -> None:
     for _ in range(REAL):
         if trial.begin("a signal to a process"):
             _real(trial, trial.rng_case())
+    for how in STRIKES:
+        if trial.begin(f"a shell on a terminal: {how}"):
+            ended = strike_shell(_folder(trial), how, trial.rng_case())
+            trial.mark(f"a shell was struck, and its import {ended}")
+    for number in range(LIMITS):
+        if trial.begin("a process whose files may not grow"):
+            limit_file_size(_folder(trial), number)
+
+
+def _folder(trial: Trial) -> Path:
+    folder = trial.directory / f"case{trial.case}"
+    folder.mkdir()
+    return folder
 
 
 # --- an interrupt at every call ---------------------------------------------------------------------------------------
@@ -337,8 +352,7 @@ CODES: Final = {
 
 def _real(trial: Trial, rng: random.Random) -> None:
     """A process that stores much, and a signal at some time; what the file holds was promised."""
-    folder = trial.directory / f"real{trial.case}"
-    folder.mkdir()
+    folder = _folder(trial)
     path = folder / "t.lsm"
     with lsmcli.open(path, "n", block_size=4096) as database:
         database.put(b"a", b"before")

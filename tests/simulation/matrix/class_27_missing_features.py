@@ -1,14 +1,17 @@
 """Class 27: what a kernel or a file system does not have.
 
 Injects: for each system call of the storage that has a substitute, and for the locks, the refusals that systems give
-when they lack it: ENOSYS, EOPNOTSUPP, EINVAL, EPERM, ENOLCK; and a Python whose modules lack the names.
+when they lack it: ENOSYS, EOPNOTSUPP, EINVAL, EPERM, ENOLCK; a Python whose modules lack the names; and file systems
+that other computers share, or that are layered, or in memory.
 
 Must hold: without space reserved ahead, links, hints, syncs of directories, syncs of data alone, or locks on ranges,
 everything works as it does with them: the same entries, a sound file, one writer at a time, a new file that appears
 only when it is complete. A file system without any locks is refused, in one line that says so. What has no substitute
-(a sync that fails) is an error, never passed over.
+(a sync that fails) is an error, never passed over. A network file system is refused, in one line, unless --network
+says otherwise; readers need not say it.
 
-Cases: each refusal of each call under each of the COMMANDS; and two writers with each kind of lock.
+Cases: each refusal of each call under each of the COMMANDS; each file system, with and without --network; and two
+writers with each kind of lock.
 """
 
 import errno
@@ -21,11 +24,12 @@ from typing import Any, Final
 from unittest import mock
 
 import lsmcli
+from lsmcli.engine import file_system
 from lsmcli.engine.errors import LockedError
 from tests.testing.invocation import invoke, one_line
 from tests.testing.trial import Trial
 
-CASES: Final = 80
+CASES: Final = 120
 ROUNDS: Final = 1
 
 ROWS: Final = b"".join(b"row%04d\t%s\n" % (number, b"v" * 90) for number in range(2000))
@@ -44,6 +48,13 @@ FEATURES: Final[tuple[tuple[str, tuple[int, ...], bool], ...]] = (
     ("any lock", (errno.ENOLCK, errno.EOPNOTSUPP), False),
     ("any sync", (errno.EINVAL, errno.ENOSYS, errno.EIO), False),
 )
+# A line of mountinfo from the type on, and whether it is a network file system.
+FILE_SYSTEMS: Final = (
+    (b"nfs4 server:/home rw,vers=4.2", True), (b"nfs server:/home rw", True), (b"cifs //server/share rw", True),
+    (b"smb3 //server/share rw", True), (b"fuse.sshfs ada@server: rw", True), (b"9p 10.0.0.1 rw,trans=tcp", True),
+    (b"9p host rw,trans=virtio", False), (b"fuse.gocryptfs home rw", False), (b"tmpfs tmpfs rw", False),
+    (b"overlay overlay rw,lowerdir=a,upperdir=b", False), (b"btrfs disk rw", False),
+)  # fmt: skip
 NAMES: Final = (("os", "posix_fadvise"), ("fcntl", "F_OFD_SETLK"))
 
 
@@ -63,6 +74,14 @@ def run(trial: Trial) -> None:
             if trial.begin(f"no {module}.{name}: {words[0]}"):
                 with _nameless(module, name):
                     _works(trial, words)
+    for line_end, is_network in FILE_SYSTEMS:
+        for words in COMMANDS:
+            if trial.begin(f"on {line_end.decode()}: {words[0]}"):
+                with _mounted(trial, line_end):
+                    if is_network:
+                        _refused_on_network(trial, words)
+                    else:
+                        _works(trial, words)
     for name in ("", "range lock"):
         if trial.begin(f"two writers, without {name or 'nothing'}"):
             with _without(name, errno.EINVAL):
@@ -115,6 +134,31 @@ def _nameless(module: str, name: str) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, value)
+
+
+@contextmanager
+def _mounted(trial: Trial, line_end: bytes) -> Iterator[None]:
+    """The folder of the trial is on this file system, says the kernel."""
+    mounts = trial.directory / "mounts"
+    mounts.write_bytes(b"25 22 0:52 / / rw,relatime - %s\n" % line_end)
+    with (
+        mock.patch.object(file_system, "MOUNTS", str(mounts)),
+        mock.patch.object(file_system, "on_block_device", lambda _path: False),
+    ):
+        yield
+
+
+def _refused_on_network(trial: Trial, words: list[str]) -> None:
+    """Until it is told to go on; then anybody may read."""
+    path = trial.directory / f"{trial.case}.lsm"
+    outcome = _run(path, words)
+    assert outcome.code == 5 and b"network file system" in outcome.err, outcome
+    assert not path.exists()
+    outcome = invoke(["--network", str(path), *words], ROWS if words[0] == "import" else SCRIPT)
+    assert outcome.code == 0, outcome
+    with lsmcli.open(path, "r") as database:
+        assert dict(database.scan()) == _expected(words)
+    assert invoke([str(path), "verify"]).code == 0
 
 
 def _run(path: Path, words: list[str]) -> Any:

@@ -1,20 +1,25 @@
 """Class 31: the harness itself: bugs planted in the engine, one at a time.
 
 Injects: each bug of tests/simulation/planted.py, in a process of its own; then the classes that should notice it run
-there, at most twice the cases that `make test` runs of them.
+there, at most twice the cases that `make test` runs of them. A bug in code that is compiled here is planted in a
+process that runs all code interpreted.
 
-Must hold: a violation is found. And with no bug planted, none is: the canary, the first round.
+Must hold: a violation is found, and the changed code has run. And with no bug planted, none is: the canary, the first
+round.
 
 Cases: one for each bug, and the canary.
 """
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Final
 
 from tests.simulation.matrix import load_classes
 from tests.simulation.planted import BUGS
-from tests.testing.plant import Bug, plant
+from tests.testing.plant import Bug, is_interpreted, plant
 from tests.testing.trial import Trial, run_trial
 
 ROUNDS: Final = len(BUGS) + 1
@@ -31,7 +36,9 @@ CANARY_SECONDS: Final = 1.0  # in each class
 HUNT_SEED: Final = 1
 SHARES_MAX: Final = 2  # of what `make test` runs of a class
 
-_CAUGHT, _MISSED, _BROKEN = 0, 1, 2
+# How a hunt ends. Not 1 and 2: with these an interpreter ends that cannot do what it was told.
+_CAUGHT, _MISSED, _UNREACHED, _BROKEN = 0, 10, 11, 12
+ROOT: Final = Path(__file__).resolve().parent.parent.parent.parent
 
 
 def run(trial: Trial) -> None:
@@ -39,6 +46,17 @@ def run(trial: Trial) -> None:
     bug = BUGS[trial.round - 1] if trial.round else None
     if not trial.begin("canary" if bug is None else bug.name):
         return
+    status = _hunt_forked(bug) if bug is None or is_interpreted(bug) else _hunt_interpreted(trial.round)
+    if bug is None:
+        assert status == _MISSED, f"a violation although no bug is planted ({status})"
+        return
+    assert status in (_CAUGHT, _MISSED, _UNREACHED), f"the hunt ended with {status}"
+    assert status != _UNREACHED, "the changed code was never run"
+    assert status == _CAUGHT, f"not caught by class {' or '.join(map(str, bug.classes))}"
+    trial.mark("caught")
+
+
+def _hunt_forked(bug: Bug | None) -> int:
     load_classes()  # once, not in every child
     child = os.fork()
     if child == 0:
@@ -47,22 +65,25 @@ def run(trial: Trial) -> None:
             status = _hunt(bug, HUNT_SEED)
         finally:
             os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (_CAUGHT, _MISSED), f"the hunt ended with {status}"
-    if bug is None:
-        assert status == _MISSED, "a violation although no bug is planted"
-    else:
-        assert status == _CAUGHT, f"not caught by class {' or '.join(map(str, bug.classes))}"
-        trial.mark("caught")
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _hunt_interpreted(round_: int) -> int:
+    command = [sys.executable, "-m", __name__, str(round_)]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | {"LSMCLI_PURE": "1"}, check=False).returncode
+
+
+def _no_bug() -> bool:
+    return True
 
 
 def _hunt(bug: Bug | None, seed: int) -> int:
     """Runs the classes that should notice the bug, a round of each in turn, until one does or all had their cases."""
     classes = load_classes()
+    reached = plant(bug) if bug is not None else _no_bug
     if bug is None:
         left = {number: 1 for each in BUGS for number in each.classes}
     else:
-        plant(bug)
         left = {number: SHARES_MAX * classes[number].cases for number in bug.classes}
     cpu_max_s = time.process_time() + SECONDS_MAX
     for round_ in range(ROUNDS_MAX):
@@ -73,10 +94,14 @@ def _hunt(bug: Bug | None, seed: int) -> int:
             trial = Trial(number, seed + round_, round_, share=share, deadline_s=deadline_s)
             result = run_trial(fault_class.run, trial)
             if result.violation is not None:
-                return _CAUGHT
+                return _CAUGHT if reached() else _UNREACHED
             left[number] -= max(1, result.cases)
             if fault_class.rounds is not None and round_ + 1 >= fault_class.rounds:
                 left[number] = 0
         if max(left.values()) <= 0 or time.process_time() > cpu_max_s:
             break
-    return _MISSED
+    return _MISSED if reached() else _UNREACHED
+
+
+if __name__ == "__main__":
+    sys.exit(_hunt(BUGS[int(sys.argv[1]) - 1], HUNT_SEED))
