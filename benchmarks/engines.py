@@ -137,11 +137,12 @@ class RocksStore(Stored):
         "raw_mode": True,
     }
 
-    def options(self) -> Any:
+    @classmethod
+    def options(cls) -> Any:
         """SETTINGS as options of rocksdict."""
         import rocksdict
 
-        wanted = self.SETTINGS
+        wanted = cls.SETTINGS
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(rocksdict.Cache(wanted["block_cache"]))
         table.set_bloom_filter(wanted["bloom_filter"], False)

@@ -28,7 +28,7 @@ from benchmarks import key_value_report as report
 from benchmarks.engines import ENGINES, version_of
 from benchmarks.key_value_report import Figures, Run
 from benchmarks.plan import PLAN, Step
-from benchmarks.worker import Scale
+from benchmarks.readers import Scale
 from lsmcli.benchmark.workbench import Workbench
 
 ROOT = Path(__file__).resolve().parent.parent

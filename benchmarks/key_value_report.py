@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.engines import ENGINES
 from benchmarks.plan import GOALS, Goal
-from benchmarks.worker import Scale
+from benchmarks.readers import Scale
 
 OURS = "lsmcli"
 PURE = "lsmcli-pure"
@@ -92,6 +92,8 @@ def rows_of(figures: Figures) -> list[Row]:
         if any("p99_us" in run.answer for run in figures.runs if run.row == row):
             for name, field in (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p99.9_us"), ("max", "p100_us")):
                 add(f"{row}, {name}", "µs", row, lambda answer, field=field: float(answer[field]))  # type: ignore[misc]
+        if row == "readwhilewriting":
+            add(f"{row}, puts", "µs", row, lambda answer: float(answer["put_us"]))
     for row in ("fillseq", "fillrandom", "overwrite"):
         add(f"bytes written, {row}", "× put", row, lambda answer: answer["bytes_written"] / answer["bytes_put"])
         add(f"cpu of all threads, {row}", "µs", row, lambda answer: float(answer["cpu_us"]))
