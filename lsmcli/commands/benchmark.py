@@ -1,8 +1,8 @@
 """benchmark: how fast this program is on this machine and disk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -64,6 +64,7 @@ def command(
     """
     from lsmcli.benchmark.workloads import WORKLOADS
     from lsmcli.commands.files import new_file
+    from lsmcli.commands.interrupts import Interrupts
 
     names = workloads or WORKLOADS_DEFAULT
     for name in names:
@@ -72,14 +73,13 @@ def command(
     check_sizes(entries, key_size, value_size)
     if session.read_only:
         raise ReadOnlyError(f"{safe_text(session.path)}: a benchmark writes, and --read-only was given")
-    with new_file(session.path, keep=keep) as path:
-        measured = run(session, path, names, (entries, key_size, value_size, seed), progress_mode)
+    with new_file(session.path, keep=keep) as path, Interrupts() as interrupts:
         if not as_json:
             session.out.writelines(lines_bytes([row(HEADER)]))
-        for name, measurement in measured:
-            record = record_of(name, measurement)
-            line = json_line(record) if as_json else row(cells(record))
-            session.out.writelines(lines_bytes([line]))
+        watch = Watch(session, interrupts, progress_mode)
+        for name, measured in run(path, names, (entries, key_size, value_size, seed), watch):
+            record = record_of(name, measured)
+            session.out.writelines(lines_bytes([json_line(record) if as_json else row(cells(record))]))
             session.out.flush()
 
 
@@ -96,66 +96,58 @@ def check_sizes(entries: int, key_size: int, value_size: int) -> None:
             raise LimitError(f"{number} {what}: a benchmark takes {least} to {most}")
 
 
+class Watch(NamedTuple):
+    """Who looks at a workload while it runs: signals and progress."""
+
+    session: Session
+    interrupts: "Interrupts"
+    progress_mode: str
+
+    def measure(self, bench: "Workbench", name: str) -> "Measurement":
+        """One workload. Ctrl-C is heeded between two chunks of operations."""
+        from lsmcli.benchmark.workloads import WORKLOADS
+
+        workload = WORKLOADS[name]
+        progress = progress_of(self.session, name, max(1, bench.data.entries // workload.share), self.progress_mode)
+        done = 0
+
+        def advance(operations: int) -> None:
+            nonlocal done
+            done += operations
+            progress.advance(done, done)
+            self.interrupts.check()
+
+        bench.advance = advance
+        try:
+            return bench.measure(workload.run)
+        finally:
+            progress.close()
+
+
 def run(
-    session: Session, path: str, names: Sequence[str], scale: tuple[int, int, int, int], progress_mode: str
-) -> Iterable[tuple[str, "Measurement"]]:
-    """The workloads in their order. Ctrl-C is heeded between two chunks of operations, and the file closed."""
+    path: str, names: Sequence[str], scale: tuple[int, int, int, int], watch: Watch
+) -> Iterator[tuple[str, "Measurement"]]:
+    """The workloads in their order, each with an empty file or with one that holds all entries, as it wants."""
     from lsmcli.benchmark.data import Data
     from lsmcli.benchmark.store import LsmStore
     from lsmcli.benchmark.workbench import Workbench
-    from lsmcli.commands.interrupts import Interrupts
+    from lsmcli.benchmark.workloads import WORKLOADS
 
     store = LsmStore(path)
     data = Data(*scale)
-    with Interrupts() as interrupts:
-        bench = Workbench(store, data, operations_max=data.entries, stamped=True)
-        try:
-            loaded = False
-            for name in names:
-                loaded = prepare(session, bench, interrupts, name, loaded, progress_mode)
-                yield name, watched(session, bench, interrupts, name, progress_mode)
-        except BaseException:
-            with suppress(LsmError):  # what is under way says more
-                store.close()
-            raise
-        store.close()
-
-
-def prepare(
-    session: Session, bench: "Workbench", interrupts: "Interrupts", name: str, loaded: bool, progress_mode: str
-) -> bool:
-    """Empty the file, or load all entries, where a workload wants that. Returns whether they will be loaded: always."""
-    from lsmcli.benchmark.workloads import WORKLOADS
-
-    if WORKLOADS[name].fills:
-        if loaded:
-            bench.clear()
-    elif not loaded:
-        watched(session, bench, interrupts, "fillbatch", progress_mode)
-    return True
-
-
-def watched(
-    session: Session, bench: "Workbench", interrupts: "Interrupts", name: str, progress_mode: str
-) -> "Measurement":
-    """One workload with its progress."""
-    from lsmcli.benchmark.workloads import WORKLOADS
-
-    workload = WORKLOADS[name]
-    progress = progress_of(session, name, max(1, bench.data.entries // workload.share), progress_mode)
-    done = 0
-
-    def advance(operations: int) -> None:
-        nonlocal done
-        done += operations
-        progress.advance(done, done)
-        interrupts.check()
-
-    bench.advance = advance
+    bench = Workbench(store, data, operations_max=data.entries, stamped=True)
     try:
-        return bench.measure(workload.run)
-    finally:
-        progress.close()
+        for name in names:
+            if WORKLOADS[name].fills:
+                bench.clear()
+            elif not data.stored_count():
+                watch.measure(bench, "fillbatch")
+            yield name, watch.measure(bench, name)
+    except BaseException:
+        with suppress(LsmError):  # what is under way says more
+            store.close()
+        raise
+    store.close()
 
 
 def record_of(name: str, measured: "Measurement") -> dict[str, Any]:
