@@ -161,6 +161,7 @@ def as_json(figures: Sequence[Figures], about: dict[str, Any]) -> str:
     for each in figures:
         rows = [
             {"row": row.name, "unit": row.unit, "median": row.figures, "best_peer": row.best_peer, "ratio": row.ratio}
+            | {"goal": row.verdict}
             for row in rows_of(each)
         ]
         runs = [run._asdict() for run in each.runs]

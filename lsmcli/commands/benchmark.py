@@ -153,7 +153,7 @@ def run(
 def record_of(name: str, measured: "Measurement") -> dict[str, Any]:
     """One workload for programs: latencies in microseconds are None where operations are not timed one by one."""
     latencies = {
-        field: round(measured.percentile_us(percent), 3) if measured.latencies_ns else None
+        field: round(measured.latencies.percentile_us(percent), 3) if measured.latencies.count else None
         for field, percent in (("p50_us", 50), ("p99_us", 99), ("p99.9_us", 99.9), ("max_us", 100))
     }
     seconds = max(measured.seconds, 1e-9)
