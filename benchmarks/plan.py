@@ -37,7 +37,10 @@ PLAN = [
 
 
 class Goal(NamedTuple):
-    """What a row is to reach: times the best peer, or, where `limit` is set, at most so much."""
+    """What a row is to reach: times the best peer, or, where `limit` is set, at most so much.
+
+    Meant for 1,000,000 entries of 16 + 100 bytes; opening, and bytes written, for 10,000,000.
+    """
 
     floor: float
     aim: float

@@ -1,8 +1,7 @@
 """The workloads, named as in LevelDB's db_bench and in YCSB. Each is a function of a workbench.
 
-    state       what the store must be in     fillseq, fillbatch, fillrandom     nothing: they begin with an empty store
-                                              all others                         all entries loaded
-                                              compact                            brings it into its best form
+    fillseq  fillbatch  fillrandom     begin with an empty store: whoever runs them sees to that
+    all others                         find every entry in it, in the form that the workloads before them left
 
 Keys are drawn by the workload's own source of chance, so the same seed asks the same of every store.
 """
@@ -32,7 +31,6 @@ class Workload(NamedTuple):
     share: there is one operation for so many entries.
     """
 
-    about: str
     run: Callable[[Workbench], None]
     fills: bool = False
     share: int = 1
@@ -220,28 +218,21 @@ def _ycsb_number(bench: Workbench, zipf: Zipf, kind: str, *, latest: bool) -> in
 
 
 WORKLOADS: Final = {
-    "fillseq": Workload("puts in key order", fillseq, fills=True),
-    "fillbatch": Workload("batches of 1,000 puts in random order", fillbatch, fills=True),
-    "fillrandom": Workload("puts in random order, one at a time", fillrandom, fills=True),
-    "overwrite": Workload("puts over what is there, one at a time", overwrite),
-    "compact": Workload("bringing all levels down, per entry", compact),
-    "readrandom": Workload("gets of keys that are there", readrandom),
-    "readhot": Workload("gets in one hundredth of the keys", readhot),
-    "readmissing": Workload("gets of keys that are not there", readmissing),
-    "get_many": Workload("gets of 500 keys at a time, per key", get_many),
-    "readseq": Workload("scan of everything, per entry", readseq),
-    "readreverse": Workload("the same backwards", readreverse),
-    "seekrandom": Workload("scans of ten entries", seekrandom, share=SEEK_SHARE),
+    "fillseq": Workload(fillseq, fills=True),
+    "fillbatch": Workload(fillbatch, fills=True),
+    "fillrandom": Workload(fillrandom, fills=True),
+    "overwrite": Workload(overwrite),
+    "compact": Workload(compact),
+    "readrandom": Workload(readrandom),
+    "readhot": Workload(readhot),
+    "readmissing": Workload(readmissing),
+    "get_many": Workload(get_many),
+    "readseq": Workload(readseq),
+    "readreverse": Workload(readreverse),
+    "seekrandom": Workload(seekrandom, share=SEEK_SHARE),
     **{
-        f"ycsb-{name}": Workload(about, partial(ycsb, name), share=YCSB_SCAN_SHARE if MIXES[name].scan else YCSB_SHARE)
-        for name, about in {
-            "a": "half reads, half updates",
-            "b": "95 % reads, 5 % updates",
-            "c": "reads",
-            "d": "95 % reads of what is new, 5 % inserts",
-            "e": "95 % scans of up to 100, 5 % inserts",
-            "f": "half reads, half read-modify-writes",
-        }.items()
+        f"ycsb-{name}": Workload(partial(ycsb, name), share=YCSB_SCAN_SHARE if mix.scan else YCSB_SHARE)
+        for name, mix in MIXES.items()
     },
-    "deleterandom": Workload("removing every second entry, one at a time", deleterandom, share=DELETE_SHARE),
+    "deleterandom": Workload(deleterandom, share=DELETE_SHARE),
 }
