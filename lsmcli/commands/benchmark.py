@@ -77,8 +77,7 @@ def command(
         if not as_json:
             session.out.writelines(lines_bytes([row(HEADER)]))
         watch = Watch(session, interrupts, progress_mode)
-        for name, measured in run(path, names, (entries, key_size, value_size, seed), watch):
-            record = record_of(name, measured)
+        for record in run(path, names, (entries, key_size, value_size, seed), watch):
             session.out.writelines(lines_bytes([json_line(record) if as_json else row(cells(record))]))
             session.out.flush()
 
@@ -124,10 +123,11 @@ class Watch(NamedTuple):
             progress.close()
 
 
-def run(
-    path: str, names: Sequence[str], scale: tuple[int, int, int, int], watch: Watch
-) -> Iterator[tuple[str, "Measurement"]]:
-    """The workloads in their order, each with an empty file or with one that holds all entries, as it wants."""
+def run(path: str, names: Sequence[str], scale: tuple[int, int, int, int], watch: Watch) -> Iterator[dict[str, Any]]:
+    """The workloads in their order, each with an empty file or with one that holds all entries, as it wants.
+
+    Yields a record for each; bytes_written: to the file, by this workload; file_size: behind it, in bytes.
+    """
     from lsmcli.benchmark.data import Data
     from lsmcli.benchmark.store import LsmStore
     from lsmcli.benchmark.workbench import Workbench
@@ -142,7 +142,11 @@ def run(
                 bench.clear()
             elif not data.stored_count():
                 watch.measure(bench, "fillbatch")
-            yield name, watch.measure(bench, name)
+            written = store.database.stats()["bytes_written"]
+            measured = watch.measure(bench, name)
+            stats = store.database.stats()
+            sizes = {"bytes_written": stats["bytes_written"] - written, "file_size": stats["file_size"]}
+            yield record_of(name, measured) | sizes
     except BaseException:
         with suppress(LsmError):  # what is under way says more
             store.close()

@@ -13,6 +13,7 @@ from lsmcli.benchmark.workloads import WORKLOADS
 from tests.testing.command_line import Lsm
 
 SMALL = ("benchmark", "--entries", "1000")
+READS = "readrandom readhot readmissing get_many readseq readreverse seekrandom ycsb-c".split()
 LATENCIES = ("p50_us", "p99_us", "p99.9_us", "max_us")
 
 
@@ -36,6 +37,8 @@ def test_each_workload_runs_alone(lsm: Lsm, name: str) -> None:
     assert record["us_per_operation"] == pytest.approx(
         record["seconds"] * 1e6 / record["operations"], rel=0.01, abs=0.01
     )
+    assert record["file_size"] > 24_000
+    assert (record["bytes_written"] > 0) == (name not in READS)
     latencies = [record[field] for field in LATENCIES]
     if name in ("readseq", "readreverse"):
         assert latencies == [None] * 4
