@@ -28,7 +28,7 @@ from benchmarks import key_value_report as report
 from benchmarks.engines import ENGINES, version_of
 from benchmarks.key_value_report import Figures, Run
 from benchmarks.plan import PLAN, Step
-from benchmarks.readers import Scale
+from benchmarks.worker import Scale
 from lsmcli.benchmark.workbench import Workbench
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "LSMCLI_PURE": "0", **ENGINES[engine].environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LSMCLI_PURE": "0", **ENGINES[engine].environment},
         )
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.engines import ENGINES
 from benchmarks.plan import GOALS, Goal
-from benchmarks.readers import Scale
+from benchmarks.worker import Scale
 
 OURS = "lsmcli"
 PURE = "lsmcli-pure"

@@ -18,17 +18,26 @@ import os
 import statistics
 import sys
 import time
-from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.engines import ENGINES
-from benchmarks.readers import READERS, ProcessBeside, Scale, ThreadBeside, data_of
-from lsmcli.benchmark.workbench import Measurement, Workbench, chunks
+from lsmcli.benchmark.data import Data
+from lsmcli.benchmark.workbench import Measurement, Workbench
 from lsmcli.benchmark.workloads import WORKLOADS
 
 IDLE_S_MAX = 60.0
 OPENS = 7
+
+
+class Scale(NamedTuple):
+    """How much of what: the same for all engines of a run."""
+
+    entries: int
+    key_size: int
+    value_size: int
+    seed: int
+    operations_max: int
 
 
 class Worker:
@@ -36,9 +45,7 @@ class Worker:
 
     def __init__(self, engine: str, path: str, scale: Scale) -> None:
         self.path = path
-        self.engine = engine
-        self.scale = scale
-        self.data = data_of(scale)
+        self.data = Data(scale.entries, scale.key_size, scale.value_size, scale.seed)
         gc.freeze()
         self.memory_before = memory_now("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
@@ -75,8 +82,6 @@ class Worker:
         written, cpu_s = written_now(), time.process_time()
         if workload == "open":
             return self.opens()
-        if workload == "readwhilewriting":
-            return self.read_while_writing()
         if workload == "compact":
             measured = self.compact()
         else:
@@ -97,6 +102,7 @@ class Worker:
             "bytes_put": measured.size,
             "file_size": file_size(self.path),
             "data_size": self.data.stored_count() * self.data.entry_size,
+            **({"put_us": measured.beside_us} if measured.beside_us else {}),
             **{
                 f"p{percent:g}_us": measured.latencies.percentile_us(percent)
                 for percent in (50, 99, 99.9, 100)
@@ -115,26 +121,6 @@ class Worker:
             times.append(time.perf_counter() - began)
             assert found == self.data.value(2 * number)
         return {"us": statistics.median(times) * 1e6, "operations": OPENS}
-
-    def read_while_writing(self) -> dict[str, Any]:
-        """Puts, as long as a reader beside this process reads. us: of a get of it; put_us: of a put meanwhile."""
-        self.bench.clear()  # the reader knows which values there can be
-        self.bench.measure(WORKLOADS["fillbatch"].run)
-        beside: ProcessBeside | ThreadBeside
-        if self.engine in READERS:
-            beside = ProcessBeside(self.engine, self.path, self.scale)
-        else:
-            beside = ThreadBeside(self.bench.calls.get, self.scale)
-
-        def puts(bench: Workbench) -> None:
-            for numbers in cycle(chunks(self.data.order)):
-                if not beside.running():
-                    return
-                bench.puts(bench.calls.put, [2 * number for number in numbers])
-
-        measured = self.bench.measure(puts)
-        self.loaded, self.compacted = True, False
-        return {**beside.figures(), "put_us": measured.us_per_operation}
 
     def finish(self) -> dict[str, Any]:
         """Verify, close and remove. memory_mib: the peak since the data of the benchmark were there."""

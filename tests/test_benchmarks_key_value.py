@@ -9,10 +9,9 @@ from benchmarks import key_value, key_value_report
 from benchmarks.engines import ENGINES, version_of
 from benchmarks.key_value_report import MEMORY, Figures, Row, Run
 from benchmarks.plan import GOALS, PLAN
-from benchmarks.readers import READERS, ProcessBeside, Reader, Scale, read
-from benchmarks.worker import file_size, memory_now, written_now
+from benchmarks.worker import Scale, file_size, memory_now, written_now
 from lsmcli.benchmark.data import Data
-from lsmcli.benchmark.workbench import Workbench, WrongAnswerError
+from lsmcli.benchmark.workbench import Workbench
 from lsmcli.benchmark.workloads import WORKLOADS
 
 SCALE = Scale(entries=1_000, key_size=16, value_size=100, seed=7, operations_max=1_000)
@@ -40,29 +39,9 @@ def test_every_workload_gets_right_answers_from_every_engine(engine: str, tmp_pa
     bench.store.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", READERS)
-def test_a_reader_in_another_process_reads_beside_the_writer(engine: str, tmp_path: Path) -> None:
-    bench = bench_of(engine, tmp_path / "db")
-    bench.measure(WORKLOADS["fillrandom"].run)
-    beside = ProcessBeside(engine, str(tmp_path / "db"), SCALE)
-    bench.measure(WORKLOADS["overwrite"].run)
-    assert beside.figures()["operations"] == 1_000
-
-
-def test_a_reader_that_is_given_what_was_never_put_notices() -> None:
-    data = Data(1_000, 16, 100, 7)
-    data.put_values(range(0, 2_000, 2))
-    found = {key: data.value(number) for number, key in enumerate(data.keys(range(2_000)))}
-    assert read(Reader(found.get, lambda: None), data, 1_000)["us"] > 0
-    for wrong in (None, b"another"):
-        with pytest.raises(WrongAnswerError):
-            read(Reader(lambda key, wrong=wrong: wrong, lambda: None), data, 1_000)  # type: ignore[misc]
-
-
 def test_the_plan_names_workloads_once_and_goals_name_rows() -> None:
     assert len({step.row for step in PLAN}) == len(PLAN)
-    known = {*WORKLOADS, "open", "readwhilewriting"}
+    known = {*WORKLOADS, "open"}
     assert {step.workload for step in PLAN} == known
     of_latencies = {f"{step.row}, {name}" for step in PLAN if step.stamped for name in ("p50", "p99", "p99.9", "max")}
     others = {"file size after compaction", "bytes written, fillrandom"}

@@ -30,15 +30,20 @@ class WrongAnswerError(DamageError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the benchmark got a wrong answer: {what}", zone="benchmark")
+        self.what = what
 
 
 class Measurement(NamedTuple):
-    """One workload, once. latencies: of each call; none of them where only chunks were timed."""
+    """One workload, once. latencies: of each call; none of them where only chunks were timed.
+
+    beside_us: of a put by the writer, where the operations are the gets of a reader beside it.
+    """
 
     operations: int
     seconds: float
     size: int  # bytes of keys and values that went in or came out
     latencies: Latencies
+    beside_us: float = 0.0
 
     @property
     def us_per_operation(self) -> float:
@@ -67,9 +72,11 @@ class Workbench:
         self.stamped = stamped
         self.advance = advance
         self.calls: Operations = store.open()
-        self._begin()
+        self.restart()
 
-    def _begin(self) -> None:
+    def restart(self) -> None:
+        """Forget what was measured so far."""
+        self.beside_us = 0.0
         self._operations = 0
         self._ns = 0
         self._size = 0
@@ -77,14 +84,18 @@ class Workbench:
 
     def measure(self, workload: Callable[["Workbench"], None], *, stamped: bool | None = None) -> Measurement:
         """Runs a workload. Raises WrongAnswerError, and what the store raises."""
-        self._begin()
+        self.restart()
         before = self.stamped
         self.stamped = before if stamped is None else stamped
         try:
             workload(self)
         finally:
             self.stamped = before
-        return Measurement(self._operations, self._ns / 1e9, self._size, self._latencies)
+        return self.measured()
+
+    def measured(self) -> Measurement:
+        """What was measured so far."""
+        return Measurement(self._operations, self._ns / 1e9, self._size, self._latencies, self.beside_us)
 
     def clear(self) -> None:
         """An empty store again."""

@@ -1,13 +1,14 @@
 """The workloads, named as in LevelDB's db_bench and in YCSB. Each is a function of a workbench.
 
-    fillseq  fillbatch  fillrandom     begin with an empty store: whoever runs them sees to that
-    all others                         find every entry in it, in the form that the workloads before them left
+    fillseq  fillbatch  fillrandom  readwhilewriting     begin with an empty store: whoever runs them sees to that
+    all others                                           find every entry, in the form that those before them left
 
 Keys are drawn by the workload's own source of chance, so the same seed asks the same of every store.
 """
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import cycle
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,7 @@ GET_MANY: Final = 500
 HOT_SHARE: Final = 100  # one key in so many is hot
 DELETE_SHARE: Final = 2
 SEEK_SHARE: Final = 10  # a workload of longer operations does one for so many entries
+READER_SHARE: Final = 5
 YCSB_SHARE: Final = 5
 YCSB_SCAN_SHARE: Final = 20
 SCAN_MAX: Final = 100  # entries of a scan of YCSB E
@@ -152,6 +154,27 @@ def seekrandom(bench: Workbench) -> None:
             bench.took(len(keys), ns, sum(map(len, answers)) * data.entry_size)
 
 
+def readwhilewriting(bench: Workbench) -> None:
+    """Gets by a reader beside this writer, which puts all the time. An operation is a get; beside_us: of a put."""
+    fillbatch(bench)
+    bench.restart()
+    data = bench.data
+    count = operations_of(bench, READER_SHARE)
+    beside = bench.store.beside(data, count)
+    try:
+        for numbers in cycle(chunks(data.order)):
+            bench.puts(bench.calls.put, [2 * number for number in numbers])
+            if not beside.running():
+                break
+        reads = beside.reads()
+    finally:
+        beside.stop()
+    puts_us = bench.measured().us_per_operation
+    bench.restart()
+    bench.beside_us = puts_us
+    bench.took(reads.operations, reads.ns, reads.operations * data.entry_size)
+
+
 # -- YCSB ---------------------------------------------------------------------------------------------------------
 
 
@@ -234,5 +257,6 @@ WORKLOADS: Final = {
         f"ycsb-{name}": Workload(partial(ycsb, name), share=YCSB_SCAN_SHARE if mix.scan else YCSB_SHARE)
         for name, mix in MIXES.items()
     },
+    "readwhilewriting": Workload(readwhilewriting, fills=True, share=READER_SHARE),
     "deleterandom": Workload(deleterandom, share=DELETE_SHARE),
 }

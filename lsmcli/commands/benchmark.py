@@ -22,10 +22,10 @@ ENTRIES: Final = 1_000_000
 SEED: Final = 1
 WORKLOADS_DEFAULT: Final = (
     "fillseq", "fillbatch", "fillrandom", "readrandom", "overwrite", "compact", "readrandom", "readhot", "readmissing",
-    "get_many", "readseq", "readreverse", "seekrandom", "deleterandom",
+    "get_many", "readseq", "readreverse", "seekrandom", "deleterandom", "readwhilewriting",
 )  # fmt: skip
 HEADER: Final = ("workload", "operations", "us/op", "op/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "max us")
-WIDTHS: Final = (12, 11, 9, 11, 8, 9, 9, 10, 10)
+WIDTHS: Final = (16, 11, 9, 11, 8, 9, 9, 10, 10)
 
 
 @click.command(
@@ -55,10 +55,10 @@ def command(
     """Measure workloads, one after the other, in a file of their own: FILE must not be there yet, and is removed.
 
     \b
-    fillseq fillbatch fillrandom      begin with an empty file
-    overwrite deleterandom compact    change what is there
+    fillseq fillbatch fillrandom readwhilewriting    begin with an empty file
+    overwrite deleterandom compact                   change what is there
     readrandom readhot readmissing get_many readseq readreverse seekrandom
-    ycsb-a ... ycsb-f                 the mixes of YCSB
+    ycsb-a ... ycsb-f                                the mixes of YCSB
 
     Every answer is checked. Latencies are those of one call, so of a whole batch in fillbatch and get_many.
     """
@@ -169,6 +169,7 @@ def record_of(name: str, measured: "Measurement") -> dict[str, Any]:
         "operations_per_s": round(measured.operations / seconds),
         "mb_per_s": round(measured.size / seconds / 1e6, 2),
         **latencies,
+        **({"put_us": round(measured.beside_us, 3)} if measured.beside_us else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """The workloads against a dictionary, and against dictionaries that lie: every wrong answer is found out."""
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from lsmcli.benchmark.beside import Beside, ProcessBeside, Reader, ThreadBeside
 from lsmcli.benchmark.data import Data, Zipf
 from lsmcli.benchmark.latencies import Latencies
 from lsmcli.benchmark.store import SEEK_TEN, LsmStore, Operations, Pair
 from lsmcli.benchmark.workbench import Measurement, Workbench, WrongAnswerError
 from lsmcli.benchmark.workloads import WORKLOADS
+from lsmcli.engine.errors import FileError
 
 ENTRIES = 2_000
 OTHERS = [name for name, workload in WORKLOADS.items() if not workload.fills]
@@ -51,6 +54,9 @@ class DictStore:
 
     def reading(self) -> AbstractContextManager[Operations]:
         return nullcontext(self.open())
+
+    def beside(self, data: Data, count: int) -> Beside:
+        return ThreadBeside(Reader(self.open().get, lambda: None), data, count)
 
     def compact(self) -> Operations:
         return self.open()
@@ -97,6 +103,7 @@ def test_an_honest_store_passes(name: str, stamped: bool) -> None:
     assert result.seconds > 0
     assert (result.size > 0) == (name != "readmissing")
     calls = {"readseq": 0, "readreverse": 0, "compact": 1, "get_many": result.operations // 500, "fillbatch": 2}
+    calls["readwhilewriting"] = 0
     if stamped:
         assert result.latencies.count == calls.get(name, result.operations)
 
@@ -125,6 +132,8 @@ def test_the_number_of_operations(name: str, operations: int) -> None:
         ("seekrandom", {"seek_ten": one_lost}),
         ("deleterandom", {"delete": nothing}),
         ("overwrite", {"put": nothing}),
+        ("readwhilewriting", {"get": nothing}),
+        ("readwhilewriting", {"get": wrong_value}),
         ("ycsb-a", {"put": nothing}),
         ("ycsb-c", {"get": nothing}),
         ("ycsb-d", {"put": nothing}),
@@ -137,6 +146,30 @@ def test_a_store_that_lies_is_found_out(name: str, changed: dict[str, Any]) -> N
         bench = bench_of(DictStore(**changed))
         bench.measure(WORKLOADS[name].run)
         bench.verify()
+
+
+def test_a_reader_in_another_process_reads_beside_the_writer(tmp_path: Path) -> None:
+    bench = bench_of(LsmStore(str(tmp_path / "t.lsm")), loaded=False)
+    result = bench.measure(WORKLOADS["readwhilewriting"].run)
+    assert result.operations == 1_000
+    assert result.beside_us > 0
+    bench.verify()
+    bench.store.close()
+
+
+@pytest.mark.parametrize(
+    ("program", "error", "said"),
+    [
+        ("print('ready'); print('wrong: get of something')", WrongAnswerError, "wrong answer: get of something"),
+        ("print('ready'); raise ValueError('no luck')", FileError, "failed: ValueError: no luck"),
+        ("raise SystemExit(3)", FileError, "failed: exit 3"),
+    ],
+)
+def test_a_reader_that_fails_says_why(program: str, error: type[Exception], said: str) -> None:
+    beside = ProcessBeside([sys.executable, "-c", program])
+    with pytest.raises(error, match=said):
+        beside.reads()
+    beside.stop()
 
 
 @pytest.mark.parametrize("changed", [{"put": nothing}, {"scan": one_lost}])

@@ -40,7 +40,8 @@ def test_each_workload_runs_alone(lsm: Lsm, name: str) -> None:
     assert record["file_size"] > 24_000
     assert (record["bytes_written"] > 0) == (name not in READS)
     latencies = [record[field] for field in LATENCIES]
-    if name in ("readseq", "readreverse"):
+    assert (record.get("put_us", 0) > 0) == (name == "readwhilewriting")
+    if name in ("readseq", "readreverse", "readwhilewriting"):
         assert latencies == [None] * 4
     else:
         assert latencies == sorted(latencies)
