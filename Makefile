@@ -74,6 +74,7 @@ bench-import: $(STAMP) ## import and export beside other tools: a table, a chart
 bench: compiled ## beside LevelDB, RocksDB, LMDB and SQLite: a table, a chart and figures in docs/benchmarks (BENCH='--rounds 5')
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@$(BIN)/python -m benchmarks.key_value --output docs/benchmarks $(BENCH)
+	@$(BIN)/python -m benchmarks.command_lines --output docs/benchmarks
 
 .PHONY: prove
 prove: $(STAMP) ## the long proofs: a million entries against a model, twice, and 250 processes killed (some 6 minutes)

@@ -16,6 +16,7 @@ So LMDB promises less here than the others do. With its syncs it would promise m
 import os
 import shutil
 import sqlite3
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,6 +25,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
+from lsmcli.benchmark.beside import Beside, ProcessBeside, Reader, ThreadBeside, reader_words
+from lsmcli.benchmark.data import Data
 from lsmcli.benchmark.store import CACHE_SIZE, SEEK_TEN, LsmStore, Operations, Pair, Store
 
 WRITE_BUFFER_SIZE = 64 << 20
@@ -45,6 +48,11 @@ class Stored(ABC):
     @abstractmethod
     def close(self) -> None:
         """Closes the store."""
+
+    def beside(self, data: Data, count: int) -> Beside:
+        """A reader in a process of its own: benchmarks.readers."""
+        words = ["-m", "benchmarks.readers", type(self).__name__, *reader_words(self.path, data, count)]
+        return ProcessBeside([sys.executable, *words])
 
     def clear(self) -> Operations:
         """Removes the store, and opens a new one."""
@@ -107,6 +115,10 @@ class PlyvelStore(Stored):
         yield self._operations._replace(seek=seek, seek_ten=lambda key: seek(key, SEEK_TEN))
         iterator.close()
 
+    def beside(self, data: Data, count: int) -> Beside:
+        """As a thread, for a second process cannot open the database."""
+        return ThreadBeside(Reader(self._operations.get, lambda: None), data, count)
+
     def compact(self) -> Operations:
         """compact_range over everything."""
         self.database.compact_range()
@@ -137,11 +149,12 @@ class RocksStore(Stored):
         "raw_mode": True,
     }
 
-    def options(self) -> Any:
+    @classmethod
+    def options(cls) -> Any:
         """SETTINGS as options of rocksdict."""
         import rocksdict
 
-        wanted = self.SETTINGS
+        wanted = cls.SETTINGS
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(rocksdict.Cache(wanted["block_cache"]))
         table.set_bloom_filter(wanted["bloom_filter"], False)
@@ -407,6 +420,10 @@ class NoStore:
     def reading(self) -> AbstractContextManager[Operations]:
         """The same functions."""
         return nullcontext(self.open())
+
+    def beside(self, data: Data, count: int) -> Beside:
+        """A reader that reads nothing."""
+        return ThreadBeside(Reader(self.open().get, lambda: None), data, 0)
 
     def compact(self) -> Operations:
         """Nothing."""

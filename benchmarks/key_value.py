@@ -54,7 +54,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "LSMCLI_PURE": "0", **ENGINES[engine].environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LSMCLI_PURE": "0", **ENGINES[engine].environment},
         )
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ as fast. Where there is a floor and an aim for a row, they stand behind it, and 
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from benchmarks.worker import Scale
 OURS = "lsmcli"
 PURE = "lsmcli-pure"
 MEMORY = "peak memory"
+WRITES = ("fillseq", "fillrandom", "overwrite")
 
 
 class Run(NamedTuple):
@@ -74,30 +75,32 @@ def meets(wanted: float, worth: float, goal: Goal) -> bool:
     return worth <= wanted if goal.limit else worth >= wanted
 
 
+# What else an answer holds, and the row that it becomes: behind the row of its workload, or behind all of them.
+LATENCIES = {"p50": "p50_us", "p99": "p99_us", "p99.9": "p99.9_us", "max": "p100_us", "puts": "put_us"}
+OTHERS = [
+    *((f"bytes written, {row}", "× put", row, "bytes_written", "bytes_put") for row in WRITES),
+    *((f"cpu of all threads, {row}", "µs", row, "cpu_us", "") for row in WRITES),
+    ("file size after fillrandom", "× data", "fillrandom", "file_size", "data_size"),
+    ("file size after compaction", "× data", "compact", "file_size", "data_size"),
+    (MEMORY, "MiB", MEMORY, "memory_mib", ""),
+]
+
+
 def rows_of(figures: Figures) -> list[Row]:
     """All rows, in the order of the plan; those of sizes and memory behind them."""
-    rows: list[Row] = []
-
-    def add(name: str, unit: str, row: str, value: Callable[[dict[str, Any]], float]) -> None:
+    wanted = []
+    for row in dict.fromkeys(run.row for run in figures.runs):
+        wanted.append((row, "µs", row, "us", ""))
+        wanted += [(f"{row}, {name}", "µs", row, field, "") for name, field in LATENCIES.items()]
+    rows = []
+    for name, unit, row, field, divisor in [*wanted, *OTHERS]:
         found: dict[str, list[float]] = {}
         for run in figures.runs:
-            if run.row == row:
-                found.setdefault(run.engine, []).append(value(run.answer))
+            if run.row == row and field in run.answer:
+                share = run.answer[divisor] if divisor else 1
+                found.setdefault(run.engine, []).append(run.answer[field] / share)
         if found:
             rows.append(Row(name, unit, {engine: statistics.median(values) for engine, values in found.items()}))
-
-    for row in dict.fromkeys(run.row for run in figures.runs):
-        if row != MEMORY:
-            add(row, "µs", row, lambda answer: float(answer["us"]))
-        if any("p99_us" in run.answer for run in figures.runs if run.row == row):
-            for name, field in (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p99.9_us"), ("max", "p100_us")):
-                add(f"{row}, {name}", "µs", row, lambda answer, field=field: float(answer[field]))  # type: ignore[misc]
-    for row in ("fillseq", "fillrandom", "overwrite"):
-        add(f"bytes written, {row}", "× put", row, lambda answer: answer["bytes_written"] / answer["bytes_put"])
-        add(f"cpu of all threads, {row}", "µs", row, lambda answer: float(answer["cpu_us"]))
-    add("file size after fillrandom", "× data", "fillrandom", lambda answer: answer["file_size"] / answer["data_size"])
-    add("file size after compaction", "× data", "compact", lambda answer: answer["file_size"] / answer["data_size"])
-    add(MEMORY, "MiB", MEMORY, lambda answer: float(answer["memory_mib"]))
     return rows
 
 
@@ -158,6 +161,7 @@ def as_json(figures: Sequence[Figures], about: dict[str, Any]) -> str:
     for each in figures:
         rows = [
             {"row": row.name, "unit": row.unit, "median": row.figures, "best_peer": row.best_peer, "ratio": row.ratio}
+            | {"goal": row.verdict}
             for row in rows_of(each)
         ]
         runs = [run._asdict() for run in each.runs]

@@ -102,7 +102,12 @@ class Worker:
             "bytes_put": measured.size,
             "file_size": file_size(self.path),
             "data_size": self.data.stored_count() * self.data.entry_size,
-            **{f"p{percent:g}_us": measured.percentile_us(percent) for percent in (50, 99, 99.9, 100) if stamped},
+            **({"put_us": measured.beside_us} if measured.beside_us else {}),
+            **{
+                f"p{percent:g}_us": measured.latencies.percentile_us(percent)
+                for percent in (50, 99, 99.9, 100)
+                if stamped
+            },
         }
 
     def opens(self) -> dict[str, Any]:

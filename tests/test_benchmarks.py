@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, rows
+from benchmarks import command_lines, report, rows
 from benchmarks.process import FailedError, Run, run
 from tests.formats.streams import pairs_read
 
@@ -68,3 +68,22 @@ def test_every_round_is_in_the_figures() -> None:
     assert figures["cores"] == 2
     assert figures["results"][0]["wall_s_median"] == 2
     assert len(figures["results"][0]["runs"]) == 3
+
+
+@pytest.mark.slow
+def test_command_lines_are_measured_on_what_a_script_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_lines, "REPEATS", 1)
+    results = command_lines.measure(200, 1)
+    assert {result.group for result in results} == {"one get", "one put", "a script of 200 puts"}
+    text = command_lines.table(results)
+    assert "lsmcli exec" in text
+    assert "lsmcli get takes" in text
+
+
+def test_a_script_that_stored_too_little_is_found_out(tmp_path: Path) -> None:
+    key = command_lines.write_scripts(tmp_path, 50)
+    ours = [case for case in command_lines.cases(key, 50) if case.name == "lsmcli exec"]
+    command_lines.fill(tmp_path, ours)
+    command_lines.check(tmp_path, key, 50)
+    with pytest.raises(SystemExit, match="of 51 lines 50 were stored"):
+        command_lines.check(tmp_path, key, 51)

@@ -81,8 +81,12 @@ class Data:
 
     def value(self, number: int) -> bytes:
         """The value that is stored under a number now, whether or not there is one."""
+        return self.value_of(number, self.generations[number])
+
+    def value_of(self, number: int, generation: int) -> bytes:
+        """The value that was put under a number as the first, second, ... one."""
         values = self._values
-        return values[(number * _NUMBER_STEP + self.generations[number] * _GENERATION_STEP) % len(values)]
+        return values[(number * _NUMBER_STEP + generation * _GENERATION_STEP) % len(values)]
 
     def answers(self, numbers: Sequence[int]) -> list[bytes | None]:
         """What a store must answer for these numbers now."""

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from lsmcli.benchmark.beside import Beside
+    from lsmcli.benchmark.data import Data
     from lsmcli.engine.database import Database
 
 SEEK_TEN: Final = 10
@@ -42,6 +44,9 @@ class Store(Protocol):
 
     def reading(self) -> AbstractContextManager[Operations]:
         """The functions for a run of reads without a write between them: in one transaction, where there is one."""
+
+    def beside(self, data: "Data", count: int) -> "Beside":
+        """Start a reader that does so many gets beside this writer."""
 
     def compact(self) -> Operations:
         """Bring it into the form that is the best to read. Returns its functions, which may be others now."""
@@ -100,6 +105,12 @@ class LsmStore:
     def reading(self) -> AbstractContextManager[Operations]:
         """The same functions: no transaction is needed."""
         return nullcontext(self._operations)
+
+    def beside(self, data: "Data", count: int) -> "Beside":
+        """In a process of its own."""
+        from lsmcli.benchmark.beside import lsmcli_beside
+
+        return lsmcli_beside(self.path, data, count)
 
     def compact(self) -> Operations:
         """Merges all levels into one."""

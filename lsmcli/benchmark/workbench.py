@@ -9,7 +9,6 @@ Invariants:
 Between two chunks a store's own threads may go on, which is to their favour.
 """
 
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, pairwise
 from random import Random
@@ -17,13 +16,13 @@ from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, TypeVar
 
 from lsmcli.benchmark.data import Data
+from lsmcli.benchmark.latencies import Latencies
 from lsmcli.benchmark.store import Operations, Pair, Store
 from lsmcli.engine.errors import DamageError
 
 T = TypeVar("T")
 
 CHUNK: Final = 1_000
-_STAMP_MAX: Final = 0xFFFF_FFFF  # nanoseconds; an operation of more than four seconds counts as one of four
 
 
 class WrongAnswerError(DamageError):
@@ -31,26 +30,24 @@ class WrongAnswerError(DamageError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the benchmark got a wrong answer: {what}", zone="benchmark")
+        self.what = what
 
 
 class Measurement(NamedTuple):
-    """One workload, once. latencies_ns: of each operation in ascending order, empty where only chunks were timed."""
+    """One workload, once. latencies: of each call; none of them where only chunks were timed.
+
+    beside_us: of a put by the writer, where the operations are the gets of a reader beside it.
+    """
 
     operations: int
     seconds: float
     size: int  # bytes of keys and values that went in or came out
-    latencies_ns: Sequence[int]
+    latencies: Latencies
+    beside_us: float = 0.0
 
     @property
     def us_per_operation(self) -> float:
         return self.seconds * 1e6 / max(1, self.operations)
-
-    def percentile_us(self, percent: float) -> float:
-        """The latency that so many percent of the operations do not exceed; 0 where there are no latencies."""
-        ordered = self.latencies_ns
-        if not ordered:
-            return 0.0
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] / 1000
 
 
 class Workbench:
@@ -75,24 +72,30 @@ class Workbench:
         self.stamped = stamped
         self.advance = advance
         self.calls: Operations = store.open()
-        self._begin()
+        self.restart()
 
-    def _begin(self) -> None:
+    def restart(self) -> None:
+        """Forget what was measured so far."""
+        self.beside_us = 0.0
         self._operations = 0
         self._ns = 0
         self._size = 0
-        self._latencies: array[int] = array("I")
+        self._latencies = Latencies()
 
     def measure(self, workload: Callable[["Workbench"], None], *, stamped: bool | None = None) -> Measurement:
         """Runs a workload. Raises WrongAnswerError, and what the store raises."""
-        self._begin()
+        self.restart()
         before = self.stamped
         self.stamped = before if stamped is None else stamped
         try:
             workload(self)
         finally:
             self.stamped = before
-        return Measurement(self._operations, self._ns / 1e9, self._size, sorted(self._latencies))
+        return self.measured()
+
+    def measured(self) -> Measurement:
+        """What was measured so far."""
+        return Measurement(self._operations, self._ns / 1e9, self._size, self._latencies, self.beside_us)
 
     def clear(self) -> None:
         """An empty store again."""
@@ -165,7 +168,7 @@ class Workbench:
 
     def _keep(self, stamps: list[int]) -> int:
         """Keep the times between stamps as latencies. The clock is read once for each: some 50 ns of every one."""
-        self._latencies.extend(min(_STAMP_MAX, end - begin) for begin, end in pairwise(stamps))
+        self._latencies.add(end - begin for begin, end in pairwise(stamps))
         return stamps[-1] - stamps[0]
 
     def mixed(self, operations: list[tuple[str, bytes, Any]], expected: list[Any]) -> None:
@@ -197,7 +200,7 @@ class Workbench:
         result = call()
         ns = perf_counter_ns() - began
         if self.stamped:
-            self._latencies.append(min(_STAMP_MAX, ns))
+            self._latencies.add([ns])
         self.took(operations, ns, size)
         return result
 

@@ -1,14 +1,14 @@
 """The workloads, named as in LevelDB's db_bench and in YCSB. Each is a function of a workbench.
 
-    state       what the store must be in     fillseq, fillbatch, fillrandom     nothing: they begin with an empty store
-                                              all others                         all entries loaded
-                                              compact                            brings it into its best form
+    fillseq  fillbatch  fillrandom  readwhilewriting     begin with an empty store: whoever runs them sees to that
+    all others                                           find every entry, in the form that those before them left
 
 Keys are drawn by the workload's own source of chance, so the same seed asks the same of every store.
 """
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import cycle
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,7 @@ GET_MANY: Final = 500
 HOT_SHARE: Final = 100  # one key in so many is hot
 DELETE_SHARE: Final = 2
 SEEK_SHARE: Final = 10  # a workload of longer operations does one for so many entries
+READER_SHARE: Final = 5
 YCSB_SHARE: Final = 5
 YCSB_SCAN_SHARE: Final = 20
 SCAN_MAX: Final = 100  # entries of a scan of YCSB E
@@ -32,7 +33,6 @@ class Workload(NamedTuple):
     share: there is one operation for so many entries.
     """
 
-    about: str
     run: Callable[[Workbench], None]
     fills: bool = False
     share: int = 1
@@ -154,6 +154,27 @@ def seekrandom(bench: Workbench) -> None:
             bench.took(len(keys), ns, sum(map(len, answers)) * data.entry_size)
 
 
+def readwhilewriting(bench: Workbench) -> None:
+    """Gets by a reader beside this writer, which puts all the time. An operation is a get; beside_us: of a put."""
+    fillbatch(bench)
+    bench.restart()
+    data = bench.data
+    count = operations_of(bench, READER_SHARE)
+    beside = bench.store.beside(data, count)
+    try:
+        for numbers in cycle(chunks(data.order)):
+            bench.puts(bench.calls.put, [2 * number for number in numbers])
+            if not beside.running():
+                break
+        reads = beside.reads()
+    finally:
+        beside.stop()
+    puts_us = bench.measured().us_per_operation
+    bench.restart()
+    bench.beside_us = puts_us
+    bench.took(reads.operations, reads.ns, reads.operations * data.entry_size)
+
+
 # -- YCSB ---------------------------------------------------------------------------------------------------------
 
 
@@ -220,28 +241,22 @@ def _ycsb_number(bench: Workbench, zipf: Zipf, kind: str, *, latest: bool) -> in
 
 
 WORKLOADS: Final = {
-    "fillseq": Workload("puts in key order", fillseq, fills=True),
-    "fillbatch": Workload("batches of 1,000 puts in random order", fillbatch, fills=True),
-    "fillrandom": Workload("puts in random order, one at a time", fillrandom, fills=True),
-    "overwrite": Workload("puts over what is there, one at a time", overwrite),
-    "compact": Workload("bringing all levels down, per entry", compact),
-    "readrandom": Workload("gets of keys that are there", readrandom),
-    "readhot": Workload("gets in one hundredth of the keys", readhot),
-    "readmissing": Workload("gets of keys that are not there", readmissing),
-    "get_many": Workload("gets of 500 keys at a time, per key", get_many),
-    "readseq": Workload("scan of everything, per entry", readseq),
-    "readreverse": Workload("the same backwards", readreverse),
-    "seekrandom": Workload("scans of ten entries", seekrandom, share=SEEK_SHARE),
+    "fillseq": Workload(fillseq, fills=True),
+    "fillbatch": Workload(fillbatch, fills=True),
+    "fillrandom": Workload(fillrandom, fills=True),
+    "overwrite": Workload(overwrite),
+    "compact": Workload(compact),
+    "readrandom": Workload(readrandom),
+    "readhot": Workload(readhot),
+    "readmissing": Workload(readmissing),
+    "get_many": Workload(get_many),
+    "readseq": Workload(readseq),
+    "readreverse": Workload(readreverse),
+    "seekrandom": Workload(seekrandom, share=SEEK_SHARE),
     **{
-        f"ycsb-{name}": Workload(about, partial(ycsb, name), share=YCSB_SCAN_SHARE if MIXES[name].scan else YCSB_SHARE)
-        for name, about in {
-            "a": "half reads, half updates",
-            "b": "95 % reads, 5 % updates",
-            "c": "reads",
-            "d": "95 % reads of what is new, 5 % inserts",
-            "e": "95 % scans of up to 100, 5 % inserts",
-            "f": "half reads, half read-modify-writes",
-        }.items()
+        f"ycsb-{name}": Workload(partial(ycsb, name), share=YCSB_SCAN_SHARE if mix.scan else YCSB_SHARE)
+        for name, mix in MIXES.items()
     },
-    "deleterandom": Workload("removing every second entry, one at a time", deleterandom, share=DELETE_SHARE),
+    "readwhilewriting": Workload(readwhilewriting, fills=True, share=READER_SHARE),
+    "deleterandom": Workload(deleterandom, share=DELETE_SHARE),
 }

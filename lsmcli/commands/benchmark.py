@@ -1,8 +1,8 @@
 """benchmark: how fast this program is on this machine and disk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -22,10 +22,10 @@ ENTRIES: Final = 1_000_000
 SEED: Final = 1
 WORKLOADS_DEFAULT: Final = (
     "fillseq", "fillbatch", "fillrandom", "readrandom", "overwrite", "compact", "readrandom", "readhot", "readmissing",
-    "get_many", "readseq", "readreverse", "seekrandom", "deleterandom",
+    "get_many", "readseq", "readreverse", "seekrandom", "deleterandom", "readwhilewriting",
 )  # fmt: skip
 HEADER: Final = ("workload", "operations", "us/op", "op/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "max us")
-WIDTHS: Final = (12, 11, 9, 11, 8, 9, 9, 10, 10)
+WIDTHS: Final = (16, 11, 9, 11, 8, 9, 9, 10, 10)
 
 
 @click.command(
@@ -55,15 +55,16 @@ def command(
     """Measure workloads, one after the other, in a file of their own: FILE must not be there yet, and is removed.
 
     \b
-    fillseq fillbatch fillrandom      begin with an empty file
-    overwrite deleterandom compact    change what is there
+    fillseq fillbatch fillrandom readwhilewriting    begin with an empty file
+    overwrite deleterandom compact                   change what is there
     readrandom readhot readmissing get_many readseq readreverse seekrandom
-    ycsb-a ... ycsb-f                 the mixes of YCSB
+    ycsb-a ... ycsb-f                                the mixes of YCSB
 
     Every answer is checked. Latencies are those of one call, so of a whole batch in fillbatch and get_many.
     """
     from lsmcli.benchmark.workloads import WORKLOADS
     from lsmcli.commands.files import new_file
+    from lsmcli.commands.interrupts import Interrupts
 
     names = workloads or WORKLOADS_DEFAULT
     for name in names:
@@ -72,14 +73,12 @@ def command(
     check_sizes(entries, key_size, value_size)
     if session.read_only:
         raise ReadOnlyError(f"{safe_text(session.path)}: a benchmark writes, and --read-only was given")
-    with new_file(session.path, keep=keep) as path:
-        measured = run(session, path, names, (entries, key_size, value_size, seed), progress_mode)
+    with new_file(session.path, keep=keep) as path, Interrupts() as interrupts:
         if not as_json:
             session.out.writelines(lines_bytes([row(HEADER)]))
-        for name, measurement in measured:
-            record = record_of(name, measurement)
-            line = json_line(record) if as_json else row(cells(record))
-            session.out.writelines(lines_bytes([line]))
+        watch = Watch(session, interrupts, progress_mode)
+        for record in run(path, names, (entries, key_size, value_size, seed), watch):
+            session.out.writelines(lines_bytes([json_line(record) if as_json else row(cells(record))]))
             session.out.flush()
 
 
@@ -96,72 +95,69 @@ def check_sizes(entries: int, key_size: int, value_size: int) -> None:
             raise LimitError(f"{number} {what}: a benchmark takes {least} to {most}")
 
 
-def run(
-    session: Session, path: str, names: Sequence[str], scale: tuple[int, int, int, int], progress_mode: str
-) -> Iterable[tuple[str, "Measurement"]]:
-    """The workloads in their order. Ctrl-C is heeded between two chunks of operations, and the file closed."""
+class Watch(NamedTuple):
+    """Who looks at a workload while it runs: signals and progress."""
+
+    session: Session
+    interrupts: "Interrupts"
+    progress_mode: str
+
+    def measure(self, bench: "Workbench", name: str) -> "Measurement":
+        """One workload. Ctrl-C is heeded between two chunks of operations."""
+        from lsmcli.benchmark.workloads import WORKLOADS
+
+        workload = WORKLOADS[name]
+        progress = progress_of(self.session, name, max(1, bench.data.entries // workload.share), self.progress_mode)
+        done = 0
+
+        def advance(operations: int) -> None:
+            nonlocal done
+            done += operations
+            progress.advance(done, done)
+            self.interrupts.check()
+
+        bench.advance = advance
+        try:
+            return bench.measure(workload.run)
+        finally:
+            progress.close()
+
+
+def run(path: str, names: Sequence[str], scale: tuple[int, int, int, int], watch: Watch) -> Iterator[dict[str, Any]]:
+    """The workloads in their order, each with an empty file or with one that holds all entries, as it wants.
+
+    Yields a record for each; bytes_written: to the file, by this workload; file_size: behind it, in bytes.
+    """
     from lsmcli.benchmark.data import Data
     from lsmcli.benchmark.store import LsmStore
     from lsmcli.benchmark.workbench import Workbench
-    from lsmcli.commands.interrupts import Interrupts
+    from lsmcli.benchmark.workloads import WORKLOADS
 
     store = LsmStore(path)
     data = Data(*scale)
-    with Interrupts() as interrupts:
-        bench = Workbench(store, data, operations_max=data.entries, stamped=True)
-        try:
-            loaded = False
-            for name in names:
-                loaded = prepare(session, bench, interrupts, name, loaded, progress_mode)
-                yield name, watched(session, bench, interrupts, name, progress_mode)
-        except BaseException:
-            with suppress(LsmError):  # what is under way says more
-                store.close()
-            raise
-        store.close()
-
-
-def prepare(
-    session: Session, bench: "Workbench", interrupts: "Interrupts", name: str, loaded: bool, progress_mode: str
-) -> bool:
-    """Empty the file, or load all entries, where a workload wants that. Returns whether they will be loaded: always."""
-    from lsmcli.benchmark.workloads import WORKLOADS
-
-    if WORKLOADS[name].fills:
-        if loaded:
-            bench.clear()
-    elif not loaded:
-        watched(session, bench, interrupts, "fillbatch", progress_mode)
-    return True
-
-
-def watched(
-    session: Session, bench: "Workbench", interrupts: "Interrupts", name: str, progress_mode: str
-) -> "Measurement":
-    """One workload with its progress."""
-    from lsmcli.benchmark.workloads import WORKLOADS
-
-    workload = WORKLOADS[name]
-    progress = progress_of(session, name, max(1, bench.data.entries // workload.share), progress_mode)
-    done = 0
-
-    def advance(operations: int) -> None:
-        nonlocal done
-        done += operations
-        progress.advance(done, done)
-        interrupts.check()
-
-    bench.advance = advance
+    bench = Workbench(store, data, operations_max=data.entries, stamped=True)
     try:
-        return bench.measure(workload.run)
-    finally:
-        progress.close()
+        for name in names:
+            if WORKLOADS[name].fills:
+                bench.clear()
+            elif not data.stored_count():
+                watch.measure(bench, "fillbatch")
+            written = store.database.stats()["bytes_written"]
+            measured = watch.measure(bench, name)
+            stats = store.database.stats()
+            sizes = {"bytes_written": stats["bytes_written"] - written, "file_size": stats["file_size"]}
+            yield record_of(name, measured) | sizes
+    except BaseException:
+        with suppress(LsmError):  # what is under way says more
+            store.close()
+        raise
+    store.close()
 
 
 def record_of(name: str, measured: "Measurement") -> dict[str, Any]:
     """One workload for programs: latencies in microseconds are None where operations are not timed one by one."""
     latencies = {
-        field: round(measured.percentile_us(percent), 3) if measured.latencies_ns else None
+        field: round(measured.latencies.percentile_us(percent), 3) if measured.latencies.count else None
         for field, percent in (("p50_us", 50), ("p99_us", 99), ("p99.9_us", 99.9), ("max_us", 100))
     }
     seconds = max(measured.seconds, 1e-9)
@@ -173,6 +169,7 @@ def record_of(name: str, measured: "Measurement") -> dict[str, Any]:
         "operations_per_s": round(measured.operations / seconds),
         "mb_per_s": round(measured.size / seconds / 1e6, 2),
         **latencies,
+        **({"put_us": round(measured.beside_us, 3)} if measured.beside_us else {}),
     }
 
 
