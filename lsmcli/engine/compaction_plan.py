@@ -5,14 +5,21 @@ Invariants:
 - between two jobs no job is open: that is when a checkpoint may be made;
 - after both halves and settle() no level but the last is over its count.
 
-Each function gives an iterator that yields the number of blocks done in each slice.
+Each function gives an iterator that yields the number of steps done in each slice, see compaction.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from lsmcli.engine.compaction import CompactionContext, Outcome, compact_table, merge_tables, table_addresses
+from lsmcli.engine.compaction import (
+    STEPS_PER_BLOCK,
+    CompactionContext,
+    Outcome,
+    compact_table,
+    merge_tables,
+    table_addresses,
+)
 from lsmcli.engine.compaction_policy import (
     HALVES,
     DoNothing,
@@ -86,8 +93,7 @@ def flush(jobs: Jobs) -> Iterator[int]:
         for tree, context in jobs:
             memory = tree.table_immutable
             if memory.entries:
-                keys = memory.keys_sorted()
-                overlapped = select_flush(tree.manifest.levels[0], keys[0], keys[-1])
+                overlapped = select_flush(tree.manifest.levels[0], *memory.key_edges())
                 outcomes.append((yield from merge_tables(context, memory, overlapped, 0)))
     except BaseException:
         for outcome in outcomes:
@@ -163,17 +169,18 @@ def _shed_level(context: CompactionContext, level: int, target: int, job_end: Ca
 
 
 def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
-    """Blocks that this half will write, from the counts and the mean overlap of neighbouring levels."""
+    """Steps that this half will take, from the counts and the mean overlap of neighbouring levels."""
     manifest = tree.manifest
-    blocks = 0
+    steps = 0
     for level in levels_of_half(half):
         level_a, level_b = manifest.levels[level], manifest.levels[level + 1]
         shed = level_a.count - targets[level]
         least = level_a.table_with_least_overlap(level_b) if shed > 0 else None
         if least is not None:
             job = least.table.block_count + sum(info.block_count for info in least.overlapped)
-            blocks += shed * (job if least.overlapped else 1)
+            steps += shed * (job * STEPS_PER_BLOCK if least.overlapped else 1)
     if half == HALVES - 1 and flush and tree.table_immutable.entries:
-        blocks += tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
+        blocks = tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
         blocks += sum(info.block_count for info in manifest.levels[0].tables)
-    return blocks
+        steps += blocks * STEPS_PER_BLOCK
+    return steps

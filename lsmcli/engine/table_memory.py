@@ -173,6 +173,17 @@ class TableMemory:
         assert len(self._runs[0]) == len(self.entries) == self._run_keys
         return self._runs[0]
 
+    def sorted_runs(self) -> list[list[bytes]]:
+        """All keys, each once, in runs that are sorted; not to be changed by the caller, and never changed here.
+        O(new keys)."""
+        self.sort_suffix()
+        return list(self._runs)
+
+    def key_edges(self) -> tuple[bytes, bytes]:
+        """The smallest and the largest key of a table that has entries. O(new keys)."""
+        self.sort_suffix()
+        return min(run[0] for run in self._runs), max(run[-1] for run in self._runs)
+
     def range_keys(
         self, start: bytes | None, end: bytes | None, *, limit: int | None = None, reverse: bool = False
     ) -> list[bytes]:
