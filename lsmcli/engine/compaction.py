@@ -31,16 +31,12 @@ from lsmcli.engine.columns import Columns, drop_tombstones, merge
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest import Manifest
-from lsmcli.engine.memory_merge import sorted_chunks
+from lsmcli.engine.memory_merge import SortedMemory
 from lsmcli.engine.schema import ChainReference
 from lsmcli.engine.table import TableBuilder, read_index
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
-from lsmcli.engine.table_memory import TableMemory
-from lsmcli.engine.value_block import offset_width_for, run_of_entries, value_block_size
-
-# Entries of a memory table that enter one round of a merge, about two value blocks' worth.
-_MEMORY_CHUNK_ENTRIES = 512
+from lsmcli.engine.value_block import offset_width_for, value_block_size
 
 # A job's work is counted in steps: a block is read in one, and written in another.
 STEPS_PER_BLOCK = 2
@@ -206,14 +202,6 @@ def merge_runs(
         builder.write_stage(stage)
 
 
-def memory_runs(memory: TableMemory) -> Iterator[Run]:
-    """The sorted entries of a memory table, packed. Compiled only."""
-    for columns in sorted_chunks(memory, _MEMORY_CHUNK_ENTRIES):
-        run = run_of_entries(*columns)
-        assert run is not None
-        yield run
-
-
 def table_runs(grid: Grid, tables: list[TableInfo]) -> Iterator[Run]:
     """The entries of disjoint tables in key order, packed, one value block at a time. Compiled only."""
     for info in tables:
@@ -281,7 +269,7 @@ class Outcome:
 
 def compact_table(
     context: CompactionContext,
-    newer: TableInfo | TableMemory | None,
+    newer: TableInfo | SortedMemory | None,
     older: list[TableInfo],
     level_b: int,
 ) -> Iterator[int]:
@@ -292,7 +280,7 @@ def compact_table(
 
 def merge_tables(
     context: CompactionContext,
-    newer: TableInfo | TableMemory | None,
+    newer: TableInfo | SortedMemory | None,
     older: list[TableInfo],
     level_b: int,
 ) -> Generator[int, None, Outcome]:
@@ -306,8 +294,8 @@ def merge_tables(
     snapshot_min = context.snapshot_min()
     inputs = [*older, newer] if isinstance(newer, TableInfo) else list(older)
     entries_in = sum(info.entry_count for info in inputs)
-    if isinstance(newer, TableMemory):
-        entries_in += len(newer.entries)
+    if isinstance(newer, SortedMemory):
+        entries_in += newer.entry_count
     keep_tombstones = manifest.overlaps_deeper(*_input_range(newer, older), level_b)
     dropped: list[bytes] = []
     space = _Space(grid)
@@ -327,7 +315,7 @@ def merge_tables(
 
 def _merge_packed(
     grid: Grid,
-    newer: TableInfo | TableMemory | None,
+    newer: TableInfo | SortedMemory | None,
     older: list[TableInfo],
     builder: TableBuilder,
     dropped: list[bytes],
@@ -337,8 +325,8 @@ def _merge_packed(
     """Merges into the builder; returns how many entries lost or were tombstones that nobody needs."""
     empty = value_block_size(0, 0, 0, grid.block_size)
     stage = BlockStage(grid.block_size - empty, offset_width_for(grid.block_size), not keep_tombstones)
-    if isinstance(newer, TableMemory):
-        runs_newer = memory_runs(newer)
+    if isinstance(newer, SortedMemory):
+        runs_newer = newer.runs(grid.block_size)
     else:
         runs_newer = table_runs(grid, [newer] if newer is not None else [])
     yield from merge_runs(runs_newer, table_runs(grid, older), stage, builder, dropped)
@@ -347,7 +335,7 @@ def _merge_packed(
 
 def _merge_columns(
     grid: Grid,
-    newer: TableInfo | TableMemory | None,
+    newer: TableInfo | SortedMemory | None,
     older: list[TableInfo],
     builder: TableBuilder,
     dropped: list[bytes],
@@ -363,8 +351,8 @@ def _merge_columns(
             entries_in += len(columns.keys)
             yield columns
 
-    if isinstance(newer, TableMemory):
-        stream_newer = sorted_chunks(newer, _MEMORY_CHUNK_ENTRIES)
+    if isinstance(newer, SortedMemory):
+        stream_newer = newer.chunks()
     else:
         stream_newer = table_stream(grid, [newer] if newer is not None else [])
     for columns in merge_streams(counted(stream_newer), counted(table_stream(grid, older)), dropped):
@@ -375,11 +363,9 @@ def _merge_columns(
     return entries_in - entries_kept
 
 
-def _input_range(newer: TableInfo | TableMemory | None, older: list[TableInfo]) -> tuple[bytes, bytes]:
+def _input_range(newer: TableInfo | SortedMemory | None, older: list[TableInfo]) -> tuple[bytes, bytes]:
     """Smallest and largest key of all inputs, both inclusive."""
     edges = [(info.key_min, info.key_max) for info in older]
-    if isinstance(newer, TableMemory):
-        edges.append(newer.key_edges())
-    elif newer is not None:
+    if newer is not None:
         edges.append((newer.key_min, newer.key_max))
     return min(edge[0] for edge in edges), max(edge[1] for edge in edges)

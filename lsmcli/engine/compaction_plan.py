@@ -24,6 +24,7 @@ from lsmcli.engine.compaction_policy import (
     HALVES,
     DoNothing,
     MoveTable,
+    level_of_flush,
     levels_of_half,
     select,
     select_flush,
@@ -32,6 +33,8 @@ from lsmcli.engine.compaction_policy import (
 from lsmcli.engine.constants import LEVELS
 from lsmcli.engine.index_block import index_block_size
 from lsmcli.engine.manifest import table_count_max_for_level
+from lsmcli.engine.manifest_level import ManifestLevel
+from lsmcli.engine.memory_merge import SORT_STEP_ENTRIES, SORT_STEP_WEIGHT, sort_memory
 from lsmcli.engine.table_memory import TableMemory
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.value_block import value_block_size
@@ -83,7 +86,7 @@ def half_bar(
 
 
 def flush(jobs: Jobs) -> Iterator[int]:
-    """Writes the immutable tables into level 0, each merged with the tables there that share keys with it.
+    """Writes each immutable table into level 0 or 1, merged with the tables there that share keys with it.
 
     All of them or none: a checkpoint in between would have a replay meet ops of one tree that are in its
     tables already, because those of another are not.
@@ -93,8 +96,10 @@ def flush(jobs: Jobs) -> Iterator[int]:
         for tree, context in jobs:
             memory = tree.table_immutable
             if memory.entries:
-                overlapped = select_flush(tree.manifest.levels[0], *memory.key_edges())
-                outcomes.append((yield from merge_tables(context, memory, overlapped, 0)))
+                entries = yield from sort_memory(memory)
+                level_b = _level_of_flush(tree)
+                overlapped = select_flush(tree.manifest.levels[level_b], entries.key_min, entries.key_max)
+                outcomes.append((yield from merge_tables(context, entries, overlapped, level_b)))
     except BaseException:
         for outcome in outcomes:
             outcome.abandon()
@@ -103,6 +108,14 @@ def flush(jobs: Jobs) -> Iterator[int]:
         outcome.install()
     for tree, _ in jobs:
         tree.immutable_flushed()
+
+
+def _level_of_flush(tree: Tree) -> int:
+    """Where the immutable table goes. Level 0 where that was not emptied for it: what is there is older."""
+    if tree.manifest.levels[0].count:
+        return 0
+    incoming = tables_estimate(tree.table_immutable, tree.grid.block_size)[0]
+    return level_of_flush(incoming, tree.manifest.growth_factor)
 
 
 def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:
@@ -168,6 +181,11 @@ def _shed_level(context: CompactionContext, level: int, target: int, job_end: Ca
         job_end()
 
 
+def _blocks_of(level: ManifestLevel) -> int:
+    """Value blocks of all visible tables."""
+    return sum(info.block_count for info in level.tables)
+
+
 def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
     """Steps that this half will take, from the counts and the mean overlap of neighbouring levels."""
     manifest = tree.manifest
@@ -177,10 +195,11 @@ def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
         shed = level_a.count - targets[level]
         least = level_a.table_with_least_overlap(level_b) if shed > 0 else None
         if least is not None:
-            job = least.table.block_count + sum(info.block_count for info in least.overlapped)
-            steps += shed * (job * STEPS_PER_BLOCK if least.overlapped else 1)
+            blocks = _blocks_of(level_a) // level_a.count + _blocks_of(level_b) // level_a.count
+            steps += shed * (blocks * STEPS_PER_BLOCK if least.overlapped else 1)
     if half == HALVES - 1 and flush and tree.table_immutable.entries:
         blocks = tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
-        blocks += sum(info.block_count for info in manifest.levels[0].tables)
+        blocks += _blocks_of(manifest.levels[_level_of_flush(tree)])
         steps += blocks * STEPS_PER_BLOCK
+        steps += len(tree.table_immutable.entries) * SORT_STEP_WEIGHT // SORT_STEP_ENTRIES
     return steps

@@ -263,7 +263,12 @@ def encode_value_block_head(
 def run_of_entries(keys: list[bytes], values: list[bytes], flags: bytes) -> Run | None:
     """Sorted entries, at least one, packed for a merge; None where code is interpreted."""
     _, _, packed = pack_entries(keys, values, flags, _WIDTHS["I"])
-    return run_of(packed, 0, len(keys), _WIDTHS["I"], KEY_SIZE_MAX, CHAIN_REFERENCE.size)
+    return run_of_packed(packed, len(keys), _WIDTHS["I"])
+
+
+def run_of_packed(packed: bytes, count: int, width: int) -> Run | None:
+    """What pack_entries() gave for `count` sorted entries, at least one; None where code is interpreted."""
+    return run_of(packed, 0, count, width, KEY_SIZE_MAX, CHAIN_REFERENCE.size)
 
 
 def _damage(raw: bytes, what: str) -> DamageError:
