@@ -16,11 +16,6 @@ HOT = [
     "lsmcli.engine.block_merge",
     "lsmcli.formats.plain_rows",
 ]
-    "lsmcli.engine.entry_order",
-    "lsmcli.engine.entry_pack",
-    "lsmcli.engine.block_merge",
-    "lsmcli.formats.plain_rows",
-]
 
 
 def public_functions(module: ModuleType) -> set[str]:
