@@ -2,7 +2,9 @@
 
 Invariants:
 - the share of a half-bar's work that is done never falls behind the share of the half-bar that has
-  passed, so no single put pays for a merge: a put pays for one slice, about one block, now and then;
+  passed, so no single put pays for a merge: a put pays for one slice, less than a block, now and then;
+- the work is paced to be done when nine tenths of its half have passed: its sum is an estimate, and what is
+  left at the end of the half is done at once;
 - the work of a half-bar is finished before the next one begins;
 - fill only rises, by the weight of each entry put.
 
@@ -15,10 +17,11 @@ from collections.abc import Callable, Iterator
 
 from lsmcli.engine.constants import BEATS_PER_BAR
 
-# Starts the work of half-bar 0 or 1: an iterator that yields blocks done, and an estimate of their sum.
+# Starts the work of half-bar 0 or 1: an iterator that yields steps done, and an estimate of their sum.
 HalfBarStart = Callable[[int], tuple[Iterator[int], int]]
 
 _HALVES = 2
+_PACE = 0.9  # the share of a half-bar in which its work is to be done
 
 
 class Bar:
@@ -62,12 +65,12 @@ class Bar:
             self._finish_half()
             self._begin_half(half)
         half_size = self.memory_size / _HALVES
-        passed = min(1.0, (self.fill - half * half_size) / half_size)
+        passed = min(1.0, (self.fill - half * half_size) / (half_size * _PACE))
         self._work_until(self._work_total * passed)
         beat_next = (self.beat + 1) * self.memory_size / BEATS_PER_BAR
         fill_next = beat_next
         if self._work is not None and self._work_total:
-            slice_next = half_size * (half + (self._work_done + 1) / self._work_total)
+            slice_next = half_size * (half + _PACE * (self._work_done + 1) / self._work_total)
             fill_next = min(beat_next, slice_next)
         self.fill_next = max(self.fill + 1, int(fill_next))
 
@@ -103,11 +106,11 @@ class Bar:
         work = self._work
         try:
             while work is not None and self._work_done < done:
-                blocks = next(work, None)
-                if blocks is None:
+                steps = next(work, None)
+                if steps is None:
                     self._work = work = None
                 else:
-                    self._work_done += blocks
+                    self._work_done += steps
         except BaseException:
             # The generator is finished by its exception and has undone its job: start the half again.
             self._work = None

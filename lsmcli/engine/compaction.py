@@ -83,33 +83,38 @@ class CompactionContext:
         """Takes tables out of every snapshot from snapshot_min on, and their blocks back where no pin needs them."""
         for removal in self.removals(tables, snapshot_min):
             self.remove(removal)
+            self.release(removal)
 
     def removals(self, tables: list[TableInfo], snapshot_min: int) -> list[Removal]:
-        """What tables_remove() will do: all that can fail of it.
+        """What tables_remove() will do: all that can fail of it."""
+        seen: set[int] = set()
+        return [self.removal(info, snapshot_min, seen) for info in tables]
+
+    def removal(self, info: TableInfo, snapshot_min: int, seen: set[int]) -> Removal:
+        """What remove() and release() will do for one table; `seen` gathers the blocks of those before it.
 
         Of a table whose index block is damaged only that block is given back. The others are lost until the
         file is copied: better than a file that cannot be opened because of a table that nobody wants. For the
         same reason a block that is not in use, or that two tables claim, is passed over.
         """
-        removals: list[Removal] = []
-        seen: set[int] = set()
-        for info in tables:
-            snapshot_max = min(snapshot_min - 1, info.snapshot_max)
-            pinned = self.pinned(info.snapshot_min, snapshot_max)
-            # A reader undoes a scope in memory only: it has no blocks to give back.
-            releases = not pinned and self.grid.free_set is not None
-            try:
-                addresses = table_addresses(self.grid, info) if releases else []
-            except (DamageError, FileError):
-                addresses = [info.reference.address]
-            in_use = [address for address in addresses if address not in seen and self.grid.in_use(address)]
-            seen.update(in_use)
-            removals.append(Removal(info, snapshot_max, pinned, in_use))
-        return removals
+        snapshot_max = min(snapshot_min - 1, info.snapshot_max)
+        pinned = self.pinned(info.snapshot_min, snapshot_max)
+        # A reader undoes a scope in memory only: it has no blocks to give back.
+        releases = not pinned and self.grid.free_set is not None
+        try:
+            addresses = table_addresses(self.grid, info) if releases else []
+        except (DamageError, FileError):
+            addresses = [info.reference.address]
+        in_use = [address for address in addresses if address not in seen and self.grid.in_use(address)]
+        seen.update(in_use)
+        return Removal(info, snapshot_max, pinned, in_use)
 
     def remove(self, removal: Removal) -> None:
-        """Carries out one removal."""
+        """Takes one table out of the manifest; its blocks are still to be released."""
         self.manifest.remove_table(removal.info, snapshot_max=removal.snapshot_max, pinned=removal.pinned)
+
+    def release(self, removal: Removal) -> None:
+        """Gives the blocks of a removed table back."""
         if removal.addresses:
             self.grid.release_all(removal.addresses)
 
@@ -230,7 +235,8 @@ def large_references(grid: Grid, info: TableInfo) -> Iterator[ChainReference]:
 
 
 class Outcome:
-    """The tables that a merge has written, not yet in the manifest. Either install() or abandon() follows."""
+    """The tables that a merge has written, not yet in the manifest. Either install() and release() follow, or
+    abandon()."""
 
     __slots__ = ("_context", "_dropped", "_outputs", "_removals", "_snapshot_min", "_space")
 
@@ -262,6 +268,17 @@ class Outcome:
             chain = schema.CHAIN_REFERENCE.unpack(packed)
             context.drop_large(context.manifest.tree_id, self._snapshot_min - 1, chain)
 
+    def release(self) -> Iterator[int]:
+        """Gives the blocks of the inputs back, a table in each slice. What closing it leaves is for release_rest()."""
+        while self._removals:
+            self._context.release(self._removals.pop())
+            yield 1
+
+    def release_rest(self) -> None:
+        """Gives back all that release() has not come to: the manifest knows nothing of it any more."""
+        while self._removals:
+            self._context.release(self._removals.pop())
+
     def abandon(self) -> None:
         """Gives back the blocks of the outputs; the inputs stay as they are."""
         self._space.abandon()
@@ -276,6 +293,10 @@ def compact_table(
     """Merges tables as merge_tables() does, and installs the outcome."""
     outcome = yield from merge_tables(context, newer, older, level_b)
     outcome.install()
+    try:
+        yield from outcome.release()
+    finally:
+        outcome.release_rest()
 
 
 def merge_tables(
@@ -307,7 +328,12 @@ def merge_tables(
         entries_gone = yield from merged(grid, newer, older, builder, dropped, keep_tombstones=keep_tombstones)
         outputs = builder.finish()
         assert sum(info.entry_count for info in outputs) == entries_in - entries_gone
-        return Outcome(context, context.removals(inputs, snapshot_min), outputs, dropped, snapshot_min, space)
+        removals: list[Removal] = []
+        seen: set[int] = set()
+        for info in inputs:
+            removals.append(context.removal(info, snapshot_min, seen))
+            yield 1
+        return Outcome(context, removals, outputs, dropped, snapshot_min, space)
     except BaseException:
         space.abandon()
         raise

@@ -35,7 +35,7 @@ from lsmcli.engine.index_block import index_block_size
 from lsmcli.engine.manifest import table_count_max_for_level
 from lsmcli.engine.manifest_level import ManifestLevel
 from lsmcli.engine.memory_merge import SORT_STEP_ENTRIES, SORT_STEP_WEIGHT, sort_memory
-from lsmcli.engine.table_memory import TableMemory
+from lsmcli.engine.table_memory import DISMANTLE_STEP_ENTRIES, TableMemory
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.value_block import value_block_size
 
@@ -106,8 +106,15 @@ def flush(jobs: Jobs) -> Iterator[int]:
         raise
     for outcome in outcomes:
         outcome.install()
-    for tree, _ in jobs:
-        tree.immutable_flushed()
+    flushed = [tree.immutable_flushed() for tree, _ in jobs]
+    try:
+        for outcome in outcomes:
+            yield from outcome.release()
+        for memory in flushed:
+            yield from memory.dismantle()
+    finally:
+        for outcome in outcomes:
+            outcome.release_rest()
 
 
 def _level_of_flush(tree: Tree) -> int:
@@ -202,4 +209,5 @@ def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
         blocks += _blocks_of(manifest.levels[_level_of_flush(tree)])
         steps += blocks * STEPS_PER_BLOCK
         steps += len(tree.table_immutable.entries) * SORT_STEP_WEIGHT // SORT_STEP_ENTRIES
+        steps += len(tree.table_immutable.entries) // DISMANTLE_STEP_ENTRIES
     return steps

@@ -22,6 +22,7 @@ that were not there before.
 """
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from enum import Enum
 from itertools import islice
 from typing import Final
@@ -42,6 +43,8 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING  # nothing is known of the key, not even a tombstone
+
+DISMANTLE_STEP_ENTRIES: Final = 256
 
 Log = dict[bytes, StoredValue | Missing]
 
@@ -139,6 +142,17 @@ class TableMemory:
         self._plain = self._plain and other._plain
         self._watched = bool(self._logs) or self._large_count > 0
         return self
+
+    def dismantle(self) -> Iterator[int]:
+        """Forgets the entries of a table that nobody else will ask, and yields 1 after some hundred of them: to free
+        all their objects at once would show as a pause. A table that is still being scanned is left alone."""
+        if not self._logs:
+            self._runs = []
+            entries = self.entries
+            while entries:
+                for _ in range(min(DISMANTLE_STEP_ENTRIES, len(entries))):
+                    entries.popitem()
+                yield 1
 
     # Order.
 

@@ -318,10 +318,11 @@ class Tree:
             self.immutable_bar = bar
         self.table_mutable = TableMemory()
 
-    def immutable_flushed(self) -> None:
-        """The immutable table is in level 0 now. Values that were overwritten in it still have to be released."""
-        self.table_mutable.dropped_large += self.table_immutable.dropped_large
-        self.table_immutable = TableMemory()
+    def immutable_flushed(self) -> TableMemory:
+        """The immutable table is on disk now; returns it. Values that were overwritten in it are still to be released."""
+        flushed, self.table_immutable = self.table_immutable, TableMemory()
+        self.table_mutable.dropped_large += flushed.dropped_large
+        return flushed
 
     def assert_between_bars(self) -> None:
         """No level is over its count of tables."""
