@@ -319,7 +319,7 @@ class Tree:
         self.table_mutable = TableMemory()
 
     def immutable_flushed(self) -> TableMemory:
-        """The immutable table is on disk now; returns it. Values that were overwritten in it are still to be released."""
+        """The immutable table is on disk now; returns it. Values overwritten in it are still to be released."""
         flushed, self.table_immutable = self.table_immutable, TableMemory()
         self.table_mutable.dropped_large += flushed.dropped_large
         return flushed
