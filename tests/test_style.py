@@ -29,11 +29,11 @@ ENGINE_ORDER = """
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory memory_merge table table_iterator
     manifest_level manifest_log manifest
-    compaction_policy compaction bar
+    compaction_policy compaction bar checkpoint_pace
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_tree
     tree scan
     compaction_plan
-    data_file scope large_values whole_tree wal_ring replay forest full_compaction bulk_install
+    data_file scope large_values whole_tree wal_ring replay spill forest full_compaction bulk_install
     keyspace scan_steps content_checksum contents differences pin guard bulk_puts bulk_load statistics database
     import_progress opening
     backup verifier inspector
@@ -45,6 +45,7 @@ ENGINE_ORDER = """
 ENGINE_TYPES_UPWARD = {
     ("replay", "forest"),
     ("wal_ring", "forest"),
+    ("spill", "forest"),
     ("guard", "database"),
     ("keyspace", "database"),
     ("bulk_install", "forest"),

@@ -41,8 +41,9 @@ from lsmcli.engine.value_block import value_block_size
 
 _SAMPLE_ENTRIES: Final = 256
 
-# A tree with what its jobs need, and what is to be done between two jobs.
+# A tree with what its jobs need, and what is to be done between two jobs, in steps of its own.
 Jobs = Sequence[tuple[Tree, CompactionContext]]
+JobEnd = Callable[[], Iterator[int]]
 
 
 def tables_estimate(memory: TableMemory, block_size: int) -> tuple[int, int]:
@@ -61,9 +62,7 @@ def tables_estimate(memory: TableMemory, block_size: int) -> tuple[int, int]:
     return -(-index_size // block_size), block_count
 
 
-def half_bar(
-    jobs: Jobs, half: int, *, flushes: Callable[[Tree], bool], job_end: Callable[[], None]
-) -> tuple[Iterator[int], int]:
+def half_bar(jobs: Jobs, half: int, *, flushes: Callable[[Tree], bool], job_end: JobEnd) -> tuple[Iterator[int], int]:
     """The work of one half of a bar for all trees, and an estimate of its sum in blocks.
 
     flushes(tree) tells whether the immutable table is to be flushed in this bar. job_end is called between jobs.
@@ -80,7 +79,7 @@ def half_bar(
                 yield from _shed_level(context, level, targets[level], job_end)
         if half == HALVES - 1:
             yield from flush(flushed)
-            job_end()
+            yield from job_end()
 
     return work(), estimate
 
@@ -125,7 +124,7 @@ def _level_of_flush(tree: Tree) -> int:
     return level_of_flush(incoming, tree.manifest.growth_factor)
 
 
-def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:
+def settle(jobs: Jobs, job_end: JobEnd) -> Iterator[int]:
     """Brings every level down to its count, when a flush was larger than planned. Mostly nothing to do."""
     for tree, context in jobs:
         for level in range(LEVELS - 1):
@@ -133,7 +132,7 @@ def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:
             yield from _shed_level(context, level, count_max, job_end)
 
 
-def compact_fully(tree: Tree, context: CompactionContext, job_end: Callable[[], None]) -> Iterator[int]:
+def compact_fully(tree: Tree, context: CompactionContext, job_end: JobEnd) -> Iterator[int]:
     """Brings everything down to one level: the deepest in use, or the first below 0 that has room for all.
 
     Level by level, so that the file needs little space beside the data. Then tables with
@@ -149,18 +148,16 @@ def compact_fully(tree: Tree, context: CompactionContext, job_end: Callable[[], 
         yield from _shed_level(context, level, 0, job_end)
     for info in [info for info in manifest.levels[level_last].tables if info.tombstone_count]:
         yield from compact_table(context, None, [info], level_last)
-        job_end()
+        yield from job_end()
 
 
-def compact_into(
-    tree: Tree, context: CompactionContext, address_max: int, job_end: Callable[[], None]
-) -> Iterator[int]:
+def compact_into(tree: Tree, context: CompactionContext, address_max: int, job_end: JobEnd) -> Iterator[int]:
     """Writes the tables that have a block behind `address_max` anew, where lower blocks are free."""
     for level in tree.manifest.levels:
         for info in list(level.tables):
             if max(table_addresses(tree.grid, info)) > address_max:
                 yield from compact_table(context, None, [info], info.level)
-                job_end()
+                yield from job_end()
 
 
 def _targets(tree: Tree, flush: bool) -> list[int]:
@@ -176,7 +173,7 @@ def _targets(tree: Tree, flush: bool) -> list[int]:
     return targets
 
 
-def _shed_level(context: CompactionContext, level: int, target: int, job_end: Callable[[], None]) -> Iterator[int]:
+def _shed_level(context: CompactionContext, level: int, target: int, job_end: JobEnd) -> Iterator[int]:
     """Moves or merges tables of a level into the next one until it has no more than `target`."""
     levels = context.manifest.levels
     while not isinstance(decision := select(levels[level], levels[level + 1], table_count_target=target), DoNothing):
@@ -185,7 +182,7 @@ def _shed_level(context: CompactionContext, level: int, target: int, job_end: Ca
             yield 1
         else:
             yield from compact_table(context, decision.table, decision.overlapped, level + 1)
-        job_end()
+        yield from job_end()
 
 
 def _blocks_of(level: ManifestLevel) -> int:

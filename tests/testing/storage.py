@@ -68,6 +68,8 @@ class SimulatedStorage:
         self.operations = 0
         self.sync_count = 0
         self.sync_fails_next = False
+        self.ahead_polls = 0  # how often sync_ahead_ended() says no
+        self.ahead = 0
         self.faults: dict[int, Fault] = {}
         self.hook: Hook | None = None
         self.closed = False
@@ -115,6 +117,16 @@ class SimulatedStorage:
             _apply(self.image_synced, offset, data)
         self.unsynced.clear()
         self.sync_count += 1
+
+    def sync_ahead(self) -> bool:
+        """What it stores is what a sync would, or any part of it: nothing that crash() does not do anyway."""
+        self._require_writable()
+        self.ahead = self.ahead_polls
+        return self.ahead == 0
+
+    def sync_ahead_ended(self) -> bool:
+        self.ahead = max(0, self.ahead - 1)
+        return self.ahead == 0
 
     def size(self) -> int:
         return len(self.image)
@@ -198,6 +210,7 @@ class SimulatedStorage:
         copy = self.reopen()
         copy.writable, copy.bytes_written, copy.operations = self.writable, self.bytes_written, self.operations
         copy.sync_count, copy.faults, copy.hook = self.sync_count, dict(self.faults), self.hook
+        copy.ahead_polls, copy.ahead = self.ahead_polls, self.ahead
         copy.closed, copy.replaced, copy._poison = self.closed, self.replaced, self._poison
         return copy
 
