@@ -68,8 +68,7 @@ class SimulatedStorage:
         self.operations = 0
         self.sync_count = 0
         self.sync_fails_next = False
-        self.ahead_polls = 0  # how often sync_ahead_ended() says no
-        self.ahead = 0
+        self.ahead = 0  # how often sync_ahead_ended() will still say no
         self.faults: dict[int, Fault] = {}
         self.hook: Hook | None = None
         self.closed = False
@@ -119,9 +118,10 @@ class SimulatedStorage:
         self.sync_count += 1
 
     def sync_ahead(self) -> bool:
-        """What it stores is what a sync would, or any part of it: nothing that crash() does not do anyway."""
+        """What it stores is any part of what a sync would: nothing that crash() does not do anyway. How often
+        sync_ahead_ended() says no then, 0 to 3 times, follows from the operations so far."""
         self._require_writable()
-        self.ahead = self.ahead_polls
+        self.ahead = self.operations % 4
         return self.ahead == 0
 
     def sync_ahead_ended(self) -> bool:
@@ -210,7 +210,7 @@ class SimulatedStorage:
         copy = self.reopen()
         copy.writable, copy.bytes_written, copy.operations = self.writable, self.bytes_written, self.operations
         copy.sync_count, copy.faults, copy.hook = self.sync_count, dict(self.faults), self.hook
-        copy.ahead_polls, copy.ahead = self.ahead_polls, self.ahead
+        copy.ahead = self.ahead
         copy.closed, copy.replaced, copy._poison = self.closed, self.replaced, self._poison
         return copy
 
