@@ -83,7 +83,6 @@ class CompactionContext:
         """Takes tables out of every snapshot from snapshot_min on, and their blocks back where no pin needs them."""
         for removal in self.removals(tables, snapshot_min):
             self.remove(removal)
-            self.release(removal)
 
     def removals(self, tables: list[TableInfo], snapshot_min: int) -> list[Removal]:
         """What tables_remove() will do: all that can fail of it."""
@@ -91,7 +90,7 @@ class CompactionContext:
         return [self.removal(info, snapshot_min, seen) for info in tables]
 
     def removal(self, info: TableInfo, snapshot_min: int, seen: set[int]) -> Removal:
-        """What remove() and release() will do for one table; `seen` gathers the blocks of those before it.
+        """What remove() will do for one table; `seen` gathers the blocks of those before it.
 
         Of a table whose index block is damaged only that block is given back. The others are lost until the
         file is copied: better than a file that cannot be opened because of a table that nobody wants. For the
@@ -110,11 +109,16 @@ class CompactionContext:
         return Removal(info, snapshot_max, pinned, in_use)
 
     def remove(self, removal: Removal) -> None:
-        """Takes one table out of the manifest; its blocks are still to be released."""
+        """Carries out one removal."""
+        self.take_out(removal)
+        self.release(removal)
+
+    def take_out(self, removal: Removal) -> None:
+        """Its first half: takes the table out of the manifest."""
         self.manifest.remove_table(removal.info, snapshot_max=removal.snapshot_max, pinned=removal.pinned)
 
     def release(self, removal: Removal) -> None:
-        """Gives the blocks of a removed table back."""
+        """Its second half: gives the blocks back."""
         if removal.addresses:
             self.grid.release_all(removal.addresses)
 
@@ -261,7 +265,7 @@ class Outcome:
         context = self._context
         self._space.forfeit()
         for removal in self._removals:
-            context.remove(removal)
+            context.take_out(removal)
         for info in self._outputs:
             context.manifest.insert_table(info)
         for packed in self._dropped:

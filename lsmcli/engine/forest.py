@@ -297,19 +297,27 @@ class Forest:
     def _bar_end(self) -> None:
         """Completes the bar, swaps the memory tables and begins the next one."""
         self.bar_complete()
-        bar = self.bar
         for tree in self.trees.values():
             tree.assert_between_bars()
-            tree.swap_mutable_and_immutable(bar.number)
-        self.bar = self.bar_new(bar.number + 1)
+        self._swap()
+
+    def _swap(self) -> None:
+        """The mutable tables become the immutable ones, or are absorbed by them, and the next bar begins."""
+        for tree in self.trees.values():
+            tree.swap_mutable_and_immutable(self.bar.number)
+        self.bar = self.bar_new(self.bar.number + 1)
         changes = self.scope.changes if self.scope else 0
         self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, changes)
 
     def flush(self) -> None:
-        """Brings all entries in memory into tables. An open scope that was in memory is spilled."""
+        """Brings all entries in memory into tables, both memory tables of a tree as one: two flushes would write most
+        of level 1 twice. An open scope that was in memory is spilled."""
         if self.scope is not None and not self.scope.spilled:
             self._spill()
         with self.flushing_all():
+            if any(tree.table_immutable.entries for tree in self.trees.values()):
+                self.bar.abandon()
+                self._swap()
             while any(tree.table_mutable.entries or tree.table_immutable.entries for tree in self.trees.values()):
                 self._bar_end()
 
