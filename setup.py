@@ -10,7 +10,12 @@ import os
 
 from setuptools import Extension, setup
 
-HOT = ("lsmcli.engine.entry_order", "lsmcli.engine.entry_pack", "lsmcli.formats.plain_rows")
+HOT = (
+    "lsmcli.engine.entry_order",
+    "lsmcli.engine.entry_pack",
+    "lsmcli.engine.block_merge",
+    "lsmcli.formats.plain_rows",
+)
 
 
 def extensions() -> list[Extension]:

@@ -10,7 +10,12 @@ import pytest
 
 from tests.testing.twins import compiled, interpreted
 
-HOT = ["lsmcli.engine.entry_order", "lsmcli.engine.entry_pack", "lsmcli.formats.plain_rows"]
+HOT = [
+    "lsmcli.engine.entry_order",
+    "lsmcli.engine.entry_pack",
+    "lsmcli.engine.block_merge",
+    "lsmcli.formats.plain_rows",
+]
 
 
 def public_functions(module: ModuleType) -> set[str]:

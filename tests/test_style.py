@@ -23,18 +23,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
-    uncompiled entry_order entry_pack packed_entries
+    uncompiled entry_order entry_pack packed_entries block_merge
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_lock scratch_file storage
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
-    table_info value_block index_block columns table_memory table table_iterator
+    table_info value_block index_block columns table_memory memory_merge table table_iterator
     manifest_level manifest_log manifest
-    compaction_policy compaction bar
+    compaction_policy compaction bar checkpoint_pace
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_tree
     tree scan
     compaction_plan
-    data_file scope large_values whole_tree wal_ring replay forest full_compaction bulk_install
+    data_file scope large_values whole_tree wal_ring replay spill forest full_compaction bulk_install
     keyspace scan_steps content_checksum contents differences pin guard bulk_puts bulk_load statistics database
     import_progress opening
     backup verifier inspector
@@ -46,6 +46,7 @@ ENGINE_ORDER = """
 ENGINE_TYPES_UPWARD = {
     ("replay", "forest"),
     ("wal_ring", "forest"),
+    ("spill", "forest"),
     ("guard", "database"),
     ("keyspace", "database"),
     ("bulk_install", "forest"),

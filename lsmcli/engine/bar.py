@@ -2,7 +2,9 @@
 
 Invariants:
 - the share of a half-bar's work that is done never falls behind the share of the half-bar that has
-  passed, so no single put pays for a merge: a put pays for one slice, about one block, now and then;
+  passed, so no single put pays for a merge: a put pays for one slice, less than a block, now and then;
+- the work is paced to be done when nine tenths of its half have passed: its sum is an estimate, and what would be
+  left at the end of the half would be done at once;
 - the work of a half-bar is finished before the next one begins;
 - fill only rises, by the weight of each entry put.
 
@@ -15,10 +17,11 @@ from collections.abc import Callable, Iterator
 
 from lsmcli.engine.constants import BEATS_PER_BAR
 
-# Starts the work of half-bar 0 or 1: an iterator that yields blocks done, and an estimate of their sum.
+# Starts the work of half-bar 0 or 1: an iterator that yields steps done, and an estimate of their sum.
 HalfBarStart = Callable[[int], tuple[Iterator[int], int]]
 
 _HALVES = 2
+_PACE = 0.9  # the share of a half-bar in which its work is to be done
 
 
 class Bar:
@@ -35,6 +38,7 @@ class Bar:
         self._half_start = half_start
         self._beat_end = beat_end
         self._half = -1  # not started
+        self._half_fill = 0  # when it was
         self._work: Iterator[int] | None = None
         self._work_done = 0
         self._work_total = 0
@@ -61,15 +65,16 @@ class Bar:
         if half != self._half:
             self._finish_half()
             self._begin_half(half)
-        half_size = self.memory_size / _HALVES
-        passed = min(1.0, (self.fill - half * half_size) / half_size)
-        self._work_until(self._work_total * passed)
+        half_end = self.memory_size * (half + _PACE) / _HALVES
+        half_size = max(1.0, half_end - self._half_fill)
+        passed = (self.fill - self._half_fill) / half_size  # above 1 where there is more work than estimated
+        self._work_until(int(self._work_total * passed))  # whole steps: one for each time that it is due
         beat_next = (self.beat + 1) * self.memory_size / BEATS_PER_BAR
         fill_next = beat_next
         if self._work is not None and self._work_total:
-            slice_next = half_size * (half + (self._work_done + 1) / self._work_total)
+            slice_next = self._half_fill + half_size * (self._work_done + 1) / self._work_total
             fill_next = min(beat_next, slice_next)
-        self.fill_next = max(self.fill + 1, int(fill_next))
+        self.fill_next = max(self.fill, int(fill_next)) + 1
 
     def complete(self) -> None:
         """Does all work of this bar that is left. Raises as advance() does."""
@@ -92,6 +97,7 @@ class Bar:
 
     def _begin_half(self, half: int) -> None:
         self._half = half
+        self._half_fill = self.fill
         self._work, self._work_total = self._half_start(half)
         self._work_done = 0
 
@@ -103,11 +109,11 @@ class Bar:
         work = self._work
         try:
             while work is not None and self._work_done < done:
-                blocks = next(work, None)
-                if blocks is None:
+                steps = next(work, None)
+                if steps is None:
                     self._work = work = None
                 else:
-                    self._work_done += blocks
+                    self._work_done += steps
         except BaseException:
             # The generator is finished by its exception and has undone its job: start the half again.
             self._work = None

@@ -25,19 +25,21 @@ from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
-from lsmcli.engine import schema
+from lsmcli.engine import block_merge, schema
+from lsmcli.engine.block_merge import FULL, NEWER_USED, OLDER_USED, BlockStage, Run
 from lsmcli.engine.columns import Columns, drop_tombstones, merge
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest import Manifest
+from lsmcli.engine.memory_merge import SortedMemory
 from lsmcli.engine.schema import ChainReference
 from lsmcli.engine.table import TableBuilder, read_index
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
-from lsmcli.engine.table_memory import TableMemory
+from lsmcli.engine.value_block import offset_width_for, value_block_size
 
-# Entries of a memory table that enter one round of a merge, about two value blocks' worth.
-_MEMORY_CHUNK_ENTRIES = 512
+# A job's work is counted in steps: a block is read in one, and written in another.
+STEPS_PER_BLOCK = 2
 
 # Output blocks are reserved in lots, so that a job never runs out of space in the middle of a block.
 _RESERVE_LOT_BLOCKS = 32
@@ -83,31 +85,40 @@ class CompactionContext:
             self.remove(removal)
 
     def removals(self, tables: list[TableInfo], snapshot_min: int) -> list[Removal]:
-        """What tables_remove() will do: all that can fail of it.
+        """What tables_remove() will do: all that can fail of it."""
+        seen: set[int] = set()
+        return [self.removal(info, snapshot_min, seen) for info in tables]
+
+    def removal(self, info: TableInfo, snapshot_min: int, seen: set[int]) -> Removal:
+        """What remove() will do for one table; `seen` gathers the blocks of those before it.
 
         Of a table whose index block is damaged only that block is given back. The others are lost until the
         file is copied: better than a file that cannot be opened because of a table that nobody wants. For the
         same reason a block that is not in use, or that two tables claim, is passed over.
         """
-        removals: list[Removal] = []
-        seen: set[int] = set()
-        for info in tables:
-            snapshot_max = min(snapshot_min - 1, info.snapshot_max)
-            pinned = self.pinned(info.snapshot_min, snapshot_max)
-            # A reader undoes a scope in memory only: it has no blocks to give back.
-            releases = not pinned and self.grid.free_set is not None
-            try:
-                addresses = table_addresses(self.grid, info) if releases else []
-            except (DamageError, FileError):
-                addresses = [info.reference.address]
-            in_use = [address for address in addresses if address not in seen and self.grid.in_use(address)]
-            seen.update(in_use)
-            removals.append(Removal(info, snapshot_max, pinned, in_use))
-        return removals
+        snapshot_max = min(snapshot_min - 1, info.snapshot_max)
+        pinned = self.pinned(info.snapshot_min, snapshot_max)
+        # A reader undoes a scope in memory only: it has no blocks to give back.
+        releases = not pinned and self.grid.free_set is not None
+        try:
+            addresses = table_addresses(self.grid, info) if releases else []
+        except (DamageError, FileError):
+            addresses = [info.reference.address]
+        in_use = [address for address in addresses if address not in seen and self.grid.in_use(address)]
+        seen.update(in_use)
+        return Removal(info, snapshot_max, pinned, in_use)
 
     def remove(self, removal: Removal) -> None:
         """Carries out one removal."""
+        self.take_out(removal)
+        self.release(removal)
+
+    def take_out(self, removal: Removal) -> None:
+        """Its first half: takes the table out of the manifest."""
         self.manifest.remove_table(removal.info, snapshot_max=removal.snapshot_max, pinned=removal.pinned)
+
+    def release(self, removal: Removal) -> None:
+        """Its second half: gives the blocks back."""
         if removal.addresses:
             self.grid.release_all(removal.addresses)
 
@@ -170,17 +181,40 @@ def merge_streams(newer: Iterator[Columns], older: Iterator[Columns], dropped_la
         b = next(older, None)
 
 
-def memory_stream(memory: TableMemory) -> Iterator[Columns]:
-    """The sorted entries of a memory table, in chunks."""
-    keys = memory.keys_sorted()
-    for start in range(0, len(keys), _MEMORY_CHUNK_ENTRIES):
-        yield memory.columns(keys[start : start + _MEMORY_CHUNK_ENTRIES])
-
-
 def table_stream(grid: Grid, tables: list[TableInfo]) -> Iterator[Columns]:
     """The entries of disjoint tables in key order, one value block at a time."""
     for info in tables:
         yield from TableIterator(grid, info).blocks()
+
+
+def merge_runs(
+    newer: Iterator[Run], older: Iterator[Run], stage: BlockStage, builder: TableBuilder, dropped_large: list[bytes]
+) -> Iterator[int]:
+    """merge_streams() of packed entries, and their way into blocks: the same blocks, a tenth of the time.
+
+    Yields after each block that was read or written. Compiled only.
+    """
+    a = next(newer, None)
+    b = next(older, None)
+    while a is not None or b is not None:
+        stopped = stage.merge(a, b, dropped_large)
+        if stopped == FULL:
+            builder.write_stage(stage)
+            yield 1
+        if stopped & NEWER_USED:
+            a = next(newer, None)
+            yield 1
+        if stopped & OLDER_USED:
+            b = next(older, None)
+            yield 1
+    if stage.figures()[0]:
+        builder.write_stage(stage)
+
+
+def table_runs(grid: Grid, tables: list[TableInfo]) -> Iterator[Run]:
+    """The entries of disjoint tables in key order, packed, one value block at a time. Compiled only."""
+    for info in tables:
+        yield from TableIterator(grid, info).runs()
 
 
 def table_addresses(grid: Grid, info: TableInfo) -> list[int]:
@@ -205,7 +239,8 @@ def large_references(grid: Grid, info: TableInfo) -> Iterator[ChainReference]:
 
 
 class Outcome:
-    """The tables that a merge has written, not yet in the manifest. Either install() or abandon() follows."""
+    """The tables that a merge has written, not yet in the manifest. Either install() and release() follow, or
+    abandon()."""
 
     __slots__ = ("_context", "_dropped", "_outputs", "_removals", "_snapshot_min", "_space")
 
@@ -230,12 +265,23 @@ class Outcome:
         context = self._context
         self._space.forfeit()
         for removal in self._removals:
-            context.remove(removal)
+            context.take_out(removal)
         for info in self._outputs:
             context.manifest.insert_table(info)
         for packed in self._dropped:
             chain = schema.CHAIN_REFERENCE.unpack(packed)
             context.drop_large(context.manifest.tree_id, self._snapshot_min - 1, chain)
+
+    def release(self) -> Iterator[int]:
+        """Gives the blocks of the inputs back, a table in each slice. What closing it leaves is for release_rest()."""
+        while self._removals:
+            self._context.release(self._removals.pop())
+            yield 1
+
+    def release_rest(self) -> None:
+        """Gives back all that release() has not come to: the manifest knows nothing of it any more."""
+        while self._removals:
+            self._context.release(self._removals.pop())
 
     def abandon(self) -> None:
         """Gives back the blocks of the outputs; the inputs stay as they are."""
@@ -244,68 +290,112 @@ class Outcome:
 
 def compact_table(
     context: CompactionContext,
-    newer: TableInfo | TableMemory | None,
+    newer: TableInfo | SortedMemory | None,
     older: list[TableInfo],
     level_b: int,
 ) -> Iterator[int]:
     """Merges tables as merge_tables() does, and installs the outcome."""
     outcome = yield from merge_tables(context, newer, older, level_b)
     outcome.install()
+    try:
+        yield from outcome.release()
+    finally:
+        outcome.release_rest()
 
 
 def merge_tables(
     context: CompactionContext,
-    newer: TableInfo | TableMemory | None,
+    newer: TableInfo | SortedMemory | None,
     older: list[TableInfo],
     level_b: int,
 ) -> Generator[int, None, Outcome]:
     """Merges `newer` (a table of level b - 1, or the immutable table) with tables of level b into level b.
 
-    Yields the number of blocks done in each slice: about one output block. With `newer` None the tables
-    of `older` (all of one level) are rewritten, which drops tombstones that nothing deeper needs.
+    Yields the number of steps done in each slice: STEPS_PER_BLOCK for each block written, about. With `newer`
+    None the tables of `older` (all of one level) are rewritten, which drops tombstones that nothing deeper needs.
     Raises NoSpaceError and DamageError, with all inputs kept. Closing the generator undoes its work.
     """
     grid, manifest = context.grid, context.manifest
     snapshot_min = context.snapshot_min()
     inputs = [*older, newer] if isinstance(newer, TableInfo) else list(older)
     entries_in = sum(info.entry_count for info in inputs)
-    if isinstance(newer, TableMemory):
-        stream_newer = memory_stream(newer)
-        entries_in += len(newer.entries)
-    else:
-        stream_newer = table_stream(grid, [newer] if newer is not None else [])
+    if isinstance(newer, SortedMemory):
+        entries_in += newer.entry_count
     keep_tombstones = manifest.overlaps_deeper(*_input_range(newer, older), level_b)
     dropped: list[bytes] = []
-    entries_merged = entries_tombstones = 0
     space = _Space(grid)
     try:
         builder = TableBuilder(
             grid, tree_id=manifest.tree_id, level=level_b, snapshot_min=snapshot_min, acquire=space.acquire
         )
-        for columns in merge_streams(stream_newer, table_stream(grid, older), dropped):
-            entries_merged += len(columns.keys)
-            if not keep_tombstones:
-                kept = drop_tombstones(columns)
-                entries_tombstones += len(columns.keys) - len(kept.keys)
-                columns = kept
-            blocks_before = len(space.acquired)
-            builder.append(columns)
-            yield max(1, len(space.acquired) - blocks_before)
+        merged = _merge_packed if block_merge.COMPILED else _merge_columns
+        entries_gone = yield from merged(grid, newer, older, builder, dropped, keep_tombstones=keep_tombstones)
         outputs = builder.finish()
-        assert entries_merged <= entries_in
-        assert sum(info.entry_count for info in outputs) == entries_merged - entries_tombstones
-        return Outcome(context, context.removals(inputs, snapshot_min), outputs, dropped, snapshot_min, space)
+        assert sum(info.entry_count for info in outputs) == entries_in - entries_gone
+        removals: list[Removal] = []
+        seen: set[int] = set()
+        for info in inputs:
+            removals.append(context.removal(info, snapshot_min, seen))
+            yield 1
+        return Outcome(context, removals, outputs, dropped, snapshot_min, space)
     except BaseException:
         space.abandon()
         raise
 
 
-def _input_range(newer: TableInfo | TableMemory | None, older: list[TableInfo]) -> tuple[bytes, bytes]:
+def _merge_packed(
+    grid: Grid,
+    newer: TableInfo | SortedMemory | None,
+    older: list[TableInfo],
+    builder: TableBuilder,
+    dropped: list[bytes],
+    *,
+    keep_tombstones: bool,
+) -> Generator[int, None, int]:
+    """Merges into the builder; returns how many entries lost or were tombstones that nobody needs."""
+    empty = value_block_size(0, 0, 0, grid.block_size)
+    stage = BlockStage(grid.block_size - empty, offset_width_for(grid.block_size), not keep_tombstones)
+    if isinstance(newer, SortedMemory):
+        runs_newer = newer.runs(grid.block_size)
+    else:
+        runs_newer = table_runs(grid, [newer] if newer is not None else [])
+    yield from merge_runs(runs_newer, table_runs(grid, older), stage, builder, dropped)
+    return sum(stage.totals())
+
+
+def _merge_columns(
+    grid: Grid,
+    newer: TableInfo | SortedMemory | None,
+    older: list[TableInfo],
+    builder: TableBuilder,
+    dropped: list[bytes],
+    *,
+    keep_tombstones: bool,
+) -> Generator[int, None, int]:
+    """The same by way of columns, where code is interpreted."""
+    entries_in = entries_kept = 0
+
+    def counted(stream: Iterator[Columns]) -> Iterator[Columns]:
+        nonlocal entries_in
+        for columns in stream:
+            entries_in += len(columns.keys)
+            yield columns
+
+    if isinstance(newer, SortedMemory):
+        stream_newer = newer.chunks()
+    else:
+        stream_newer = table_stream(grid, [newer] if newer is not None else [])
+    for columns in merge_streams(counted(stream_newer), counted(table_stream(grid, older)), dropped):
+        kept = columns if keep_tombstones else drop_tombstones(columns)
+        entries_kept += len(kept.keys)
+        blocks = builder.append(kept)
+        yield STEPS_PER_BLOCK * max(1, blocks)
+    return entries_in - entries_kept
+
+
+def _input_range(newer: TableInfo | SortedMemory | None, older: list[TableInfo]) -> tuple[bytes, bytes]:
     """Smallest and largest key of all inputs, both inclusive."""
     edges = [(info.key_min, info.key_max) for info in older]
-    if isinstance(newer, TableMemory):
-        keys = newer.keys_sorted()
-        edges.append((keys[0], keys[-1]))
-    elif newer is not None:
+    if newer is not None:
         edges.append((newer.key_min, newer.key_max))
     return min(edge[0] for edge in edges), max(edge[1] for edge in edges)

@@ -5,18 +5,26 @@ Invariants:
 - between two jobs no job is open: that is when a checkpoint may be made;
 - after both halves and settle() no level but the last is over its count.
 
-Each function gives an iterator that yields the number of blocks done in each slice.
+Each function gives an iterator that yields the number of steps done in each slice, see compaction.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from lsmcli.engine.compaction import CompactionContext, Outcome, compact_table, merge_tables, table_addresses
+from lsmcli.engine.compaction import (
+    STEPS_PER_BLOCK,
+    CompactionContext,
+    Outcome,
+    compact_table,
+    merge_tables,
+    table_addresses,
+)
 from lsmcli.engine.compaction_policy import (
     HALVES,
     DoNothing,
     MoveTable,
+    level_of_flush,
     levels_of_half,
     select,
     select_flush,
@@ -25,14 +33,17 @@ from lsmcli.engine.compaction_policy import (
 from lsmcli.engine.constants import LEVELS
 from lsmcli.engine.index_block import index_block_size
 from lsmcli.engine.manifest import table_count_max_for_level
-from lsmcli.engine.table_memory import TableMemory
+from lsmcli.engine.manifest_level import ManifestLevel
+from lsmcli.engine.memory_merge import SORT_STEP_ENTRIES, SORT_STEP_WEIGHT, sort_memory
+from lsmcli.engine.table_memory import DISMANTLE_STEP_ENTRIES, TableMemory
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.value_block import value_block_size
 
 _SAMPLE_ENTRIES: Final = 256
 
-# A tree with what its jobs need, and what is to be done between two jobs.
+# A tree with what its jobs need, and what is to be done between two jobs, in steps of its own.
 Jobs = Sequence[tuple[Tree, CompactionContext]]
+JobEnd = Callable[[], Iterator[int]]
 
 
 def tables_estimate(memory: TableMemory, block_size: int) -> tuple[int, int]:
@@ -51,9 +62,7 @@ def tables_estimate(memory: TableMemory, block_size: int) -> tuple[int, int]:
     return -(-index_size // block_size), block_count
 
 
-def half_bar(
-    jobs: Jobs, half: int, *, flushes: Callable[[Tree], bool], job_end: Callable[[], None]
-) -> tuple[Iterator[int], int]:
+def half_bar(jobs: Jobs, half: int, *, flushes: Callable[[Tree], bool], job_end: JobEnd) -> tuple[Iterator[int], int]:
     """The work of one half of a bar for all trees, and an estimate of its sum in blocks.
 
     flushes(tree) tells whether the immutable table is to be flushed in this bar. job_end is called between jobs.
@@ -70,13 +79,13 @@ def half_bar(
                 yield from _shed_level(context, level, targets[level], job_end)
         if half == HALVES - 1:
             yield from flush(flushed)
-            job_end()
+            yield from job_end()
 
     return work(), estimate
 
 
 def flush(jobs: Jobs) -> Iterator[int]:
-    """Writes the immutable tables into level 0, each merged with the tables there that share keys with it.
+    """Writes each immutable table into level 0 or 1, merged with the tables there that share keys with it.
 
     All of them or none: a checkpoint in between would have a replay meet ops of one tree that are in its
     tables already, because those of another are not.
@@ -86,20 +95,36 @@ def flush(jobs: Jobs) -> Iterator[int]:
         for tree, context in jobs:
             memory = tree.table_immutable
             if memory.entries:
-                keys = memory.keys_sorted()
-                overlapped = select_flush(tree.manifest.levels[0], keys[0], keys[-1])
-                outcomes.append((yield from merge_tables(context, memory, overlapped, 0)))
+                entries = yield from sort_memory(memory)
+                level_b = _level_of_flush(tree)
+                overlapped = select_flush(tree.manifest.levels[level_b], entries.key_min, entries.key_max)
+                outcomes.append((yield from merge_tables(context, entries, overlapped, level_b)))
     except BaseException:
         for outcome in outcomes:
             outcome.abandon()
         raise
     for outcome in outcomes:
         outcome.install()
-    for tree, _ in jobs:
-        tree.immutable_flushed()
+    flushed = [tree.immutable_flushed() for tree, _ in jobs]
+    try:
+        for outcome in outcomes:
+            yield from outcome.release()
+        for memory in flushed:
+            yield from memory.dismantle()
+    finally:
+        for outcome in outcomes:
+            outcome.release_rest()
 
 
-def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:
+def _level_of_flush(tree: Tree) -> int:
+    """Where the immutable table goes. Level 0 where that was not emptied for it: what is there is older."""
+    if tree.manifest.levels[0].count:
+        return 0
+    incoming = tables_estimate(tree.table_immutable, tree.grid.block_size)[0]
+    return level_of_flush(incoming, tree.manifest.growth_factor)
+
+
+def settle(jobs: Jobs, job_end: JobEnd) -> Iterator[int]:
     """Brings every level down to its count, when a flush was larger than planned. Mostly nothing to do."""
     for tree, context in jobs:
         for level in range(LEVELS - 1):
@@ -107,7 +132,7 @@ def settle(jobs: Jobs, job_end: Callable[[], None]) -> Iterator[int]:
             yield from _shed_level(context, level, count_max, job_end)
 
 
-def compact_fully(tree: Tree, context: CompactionContext, job_end: Callable[[], None]) -> Iterator[int]:
+def compact_fully(tree: Tree, context: CompactionContext, job_end: JobEnd) -> Iterator[int]:
     """Brings everything down to one level: the deepest in use, or the first below 0 that has room for all.
 
     Level by level, so that the file needs little space beside the data. Then tables with
@@ -123,18 +148,16 @@ def compact_fully(tree: Tree, context: CompactionContext, job_end: Callable[[], 
         yield from _shed_level(context, level, 0, job_end)
     for info in [info for info in manifest.levels[level_last].tables if info.tombstone_count]:
         yield from compact_table(context, None, [info], level_last)
-        job_end()
+        yield from job_end()
 
 
-def compact_into(
-    tree: Tree, context: CompactionContext, address_max: int, job_end: Callable[[], None]
-) -> Iterator[int]:
+def compact_into(tree: Tree, context: CompactionContext, address_max: int, job_end: JobEnd) -> Iterator[int]:
     """Writes the tables that have a block behind `address_max` anew, where lower blocks are free."""
     for level in tree.manifest.levels:
         for info in list(level.tables):
             if max(table_addresses(tree.grid, info)) > address_max:
                 yield from compact_table(context, None, [info], info.level)
-                job_end()
+                yield from job_end()
 
 
 def _targets(tree: Tree, flush: bool) -> list[int]:
@@ -150,7 +173,7 @@ def _targets(tree: Tree, flush: bool) -> list[int]:
     return targets
 
 
-def _shed_level(context: CompactionContext, level: int, target: int, job_end: Callable[[], None]) -> Iterator[int]:
+def _shed_level(context: CompactionContext, level: int, target: int, job_end: JobEnd) -> Iterator[int]:
     """Moves or merges tables of a level into the next one until it has no more than `target`."""
     levels = context.manifest.levels
     while not isinstance(decision := select(levels[level], levels[level + 1], table_count_target=target), DoNothing):
@@ -159,21 +182,29 @@ def _shed_level(context: CompactionContext, level: int, target: int, job_end: Ca
             yield 1
         else:
             yield from compact_table(context, decision.table, decision.overlapped, level + 1)
-        job_end()
+        yield from job_end()
+
+
+def _blocks_of(level: ManifestLevel) -> int:
+    """Value blocks of all visible tables."""
+    return sum(info.block_count for info in level.tables)
 
 
 def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
-    """Blocks that this half will write, from the counts and the mean overlap of neighbouring levels."""
+    """Steps that this half will take, from the counts and the mean overlap of neighbouring levels."""
     manifest = tree.manifest
-    blocks = 0
+    steps = 0
     for level in levels_of_half(half):
         level_a, level_b = manifest.levels[level], manifest.levels[level + 1]
         shed = level_a.count - targets[level]
         least = level_a.table_with_least_overlap(level_b) if shed > 0 else None
         if least is not None:
-            job = least.table.block_count + sum(info.block_count for info in least.overlapped)
-            blocks += shed * (job if least.overlapped else 1)
+            blocks = _blocks_of(level_a) // level_a.count + _blocks_of(level_b) // level_a.count
+            steps += shed * (blocks * STEPS_PER_BLOCK if least.overlapped else 1)
     if half == HALVES - 1 and flush and tree.table_immutable.entries:
-        blocks += tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
-        blocks += sum(info.block_count for info in manifest.levels[0].tables)
-    return blocks
+        blocks = tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
+        blocks += _blocks_of(manifest.levels[_level_of_flush(tree)])
+        steps += blocks * STEPS_PER_BLOCK
+        steps += len(tree.table_immutable.entries) * SORT_STEP_WEIGHT // SORT_STEP_ENTRIES
+        steps += len(tree.table_immutable.entries) // DISMANTLE_STEP_ENTRIES
+    return steps

@@ -17,14 +17,15 @@ The end of a bar:
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
 from lsmcli.engine.block_chain import release_chain, write_chain
+from lsmcli.engine.checkpoint_pace import LOOKS_PER_BAR, CheckpointPace
 from lsmcli.engine.compaction import CompactionContext
-from lsmcli.engine.compaction_plan import flush, half_bar, settle
+from lsmcli.engine.compaction_plan import half_bar, settle
 from lsmcli.engine.constants import (
     BEATS_PER_BAR,
     ENTRY_WEIGHT,
@@ -52,6 +53,7 @@ from lsmcli.engine.schema import (
     WalScopeBegin,
 )
 from lsmcli.engine.scope import Mark, Scope
+from lsmcli.engine.spill import spill
 from lsmcli.engine.tree import Tree, TreeConfig, Value
 from lsmcli.engine.wal import WalPosition
 from lsmcli.engine.whole_tree import drop_tree_entries, take_back_tree
@@ -79,13 +81,14 @@ class Forest:
         self.bytes_put = file.superblock.bytes_put
         self.scans_open = 0
         self.large_values = LargeValues(file.grid, file.manifest_log)
-        self.bar = self._bar_new(1)
+        self.bar = self.bar_new(1)
         self._pid = pid
         self._clock_s = clock_s
         self._contexts: dict[int, CompactionContext] = {}
         self.marks: dict[int, Mark] = {}  # by number of the bar
         self.compaction_error: LsmError | None = None
         self._flush_all = False
+        self._pace = CheckpointPace(file.storage)
         self._quarantine_size = 0  # bytes that waited for the next but one checkpoint, at the last one
 
     # Opening and closing.
@@ -226,7 +229,7 @@ class Forest:
 
     # Bars and checkpoints.
 
-    def _bar_new(self, number: int) -> Bar:
+    def bar_new(self, number: int) -> Bar:
         return Bar(number, self.memory_size, half_start=self._half_start, beat_end=self._beat_end)
 
     def jobs(self) -> list[tuple[Tree, CompactionContext]]:
@@ -248,9 +251,12 @@ class Forest:
         waits = young and not self._flush_all and weight < self.memory_size // _ABSORB_SHARE
         return bool(tree.table_immutable.entries) and not waits
 
-    def job_end(self) -> None:
-        """Between two jobs: a checkpoint, when enough space waits for one."""
+    def job_end(self) -> Iterator[int]:
+        """Between two jobs: a checkpoint, when enough space waits for one. A step for each look whether it is time."""
         if self._released_size() > _RELEASED_SIZE_MAX + self._quarantine_size:
+            self._pace.begin()
+            while self._pace.waiting and not self._pace.ready():
+                yield 1
             self._checkpoint(keep_free=True)
 
     def _released_size(self) -> int:
@@ -266,39 +272,54 @@ class Forest:
         """
         bar = self.bar
         try:
-            if not bar.full:
+            if self._pace.waiting and not bar.working and not bar.full:
+                self._checkpoint_soon()
+            elif not bar.full:
                 bar.advance()
             elif self.scope is not None and not self.scope.spilled:
                 self._spill()
             else:
                 self._bar_end()
-                self.checkpoint()
+                self._pace.begin()
+                self._checkpoint_soon()
             self.compaction_error = None
         except (NoSpaceError, DamageError) as error:
             self.compaction_error = error
             self.bar.fill_next = self.bar.fill + max(1, self.memory_size // BEATS_PER_BAR)
 
+    def _checkpoint_soon(self) -> None:
+        """The checkpoint of a bar that has ended, once what it has to sync is little. The next bar's work waits."""
+        if self._pace.ready():
+            self.checkpoint()
+        else:
+            self.bar.fill_next = self.bar.fill + self.memory_size // LOOKS_PER_BAR
+
     def _bar_end(self) -> None:
         """Completes the bar, swaps the memory tables and begins the next one."""
-        self._bar_complete()
-        bar = self.bar
+        self.bar_complete()
         for tree in self.trees.values():
             tree.assert_between_bars()
-            tree.swap_mutable_and_immutable(bar.number)
-        self.bar = self._bar_new(bar.number + 1)
+        self._swap()
+
+    def _swap(self) -> None:
+        """The mutable tables become the immutable ones, or are absorbed by them, and the next bar begins."""
+        for tree in self.trees.values():
+            tree.swap_mutable_and_immutable(self.bar.number)
+        self.bar = self.bar_new(self.bar.number + 1)
         changes = self.scope.changes if self.scope else 0
         self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, changes)
 
     def flush(self) -> None:
-        """Brings all entries in memory into tables. An open scope that was in memory is spilled."""
+        """Brings all entries in memory into tables, both memory tables of a tree as one: two flushes would write most
+        of level 1 twice. An open scope that was in memory is spilled."""
         if self.scope is not None and not self.scope.spilled:
             self._spill()
-        self._flush_all = True
-        try:
+        with self.flushing_all():
+            if any(tree.table_immutable.entries for tree in self.trees.values()):
+                self.bar.abandon()
+                self._swap()
             while any(tree.table_mutable.entries or tree.table_immutable.entries for tree in self.trees.values()):
                 self._bar_end()
-        finally:
-            self._flush_all = False
 
     def checkpoint(self, *, keep_free: bool = True) -> None:
         """Makes the present state durable, and space that it does not need reusable.
@@ -331,6 +352,7 @@ class Forest:
             )
         self.file.storage.check_identity()
         self.file.checkpoint(fields, graduate=not self.scans_open, keep_free=keep_free)
+        self._pace.made()
         self._quarantine_size = self._released_size()
         for number in [number for number in self.marks if number < self._oldest_bar()]:
             del self.marks[number]
@@ -375,7 +397,7 @@ class Forest:
 
     def scope_persist(self) -> None:
         """Keeps what changed since scope_begin(). ScopeError when no scope is open."""
-        scope = self._scope_required()
+        scope = self.scope_required()
         self.finish_jobs()
         self._append(WalRecordKind.SCOPE_PERSIST)
         self.scope_keep()
@@ -384,13 +406,13 @@ class Forest:
 
     def scope_discard(self) -> None:
         """Undoes what changed since scope_begin(). ScopeError when no scope is open."""
-        scope = self._scope_required()
+        scope = self.scope_required()
         self._append(WalRecordKind.SCOPE_DISCARD)
         if scope.spilled:
             self.bar.abandon()
         self.scope_undo()
         if scope.spilled:
-            self.bar = self._bar_new(self.bar.number + 1)
+            self.bar = self.bar_new(self.bar.number + 1)
             self.marks[self.bar.number] = Mark(self.file.wal.tail, self.bytes_put, 0)
             self._checkpoint_later()
 
@@ -401,7 +423,7 @@ class Forest:
         except NoSpaceError as error:
             self.compaction_error = error
 
-    def _scope_required(self) -> Scope:
+    def scope_required(self) -> Scope:
         if self.scope is None:
             raise ScopeError("no scope is open; begin one first")
         return self.scope
@@ -413,7 +435,7 @@ class Forest:
 
     def scope_keep(self) -> None:
         """The effect of a persist record."""
-        scope, self.scope = self._scope_required(), None
+        scope, self.scope = self.scope_required(), None
         if not scope.spilled:
             for tree in self.trees.values():
                 tree.scope_close("persist")
@@ -425,7 +447,7 @@ class Forest:
 
     def scope_undo(self) -> None:
         """The effect of a discard record; in a reader it stays in memory."""
-        scope, self.scope = self._scope_required(), None
+        scope, self.scope = self.scope_required(), None
         if not scope.spilled:
             for tree in self.trees.values():
                 tree.scope_close("discard")
@@ -437,46 +459,24 @@ class Forest:
         self.large_values.revive()
 
     def _spill(self) -> None:
-        """The scope has outgrown memory: what was before it is flushed and pinned, and what it changed so far
-        becomes the mutable tables of a new bar. Raises NoSpaceError, with the scope as it was."""
-        scope = self._scope_required()
-        assert scope.after is not None
-        self._flush_all = True
-        try:
-            while True:
-                self._bar_complete()
-                if not any(tree.table_immutable.entries for tree in self.trees.values()):
-                    break
-                self._bar_again()
-        finally:
-            self._flush_all = False
-        for tree in self.trees.values():
-            tree.scope_spill(self.bar.number)
-        try:
-            for _ in flush(self.jobs()):
-                pass
-        except BaseException:
-            for tree in self.trees.values():
-                tree.scope_unspill()
-            raise
-        scope.spilled = True
-        self.marks[self.bar.number + 1] = Mark(scope.after, scope.bytes_put, 0)
-        self.bar = self._bar_new(self.bar.number + 1)
-        self.bar.fill = sum(tree.table_mutable.weight for tree in self.trees.values())
-        scope.after = None
+        """The scope has outgrown memory. Raises NoSpaceError, with the scope as it was."""
+        spill(self)
         self._checkpoint_later()
 
-    def _bar_complete(self) -> None:
+    @contextmanager
+    def flushing_all(self) -> Iterator[None]:
+        """In its `with` block no memory table is too small or too young to be flushed."""
+        self._flush_all = True
+        try:
+            yield
+        finally:
+            self._flush_all = False
+
+    def bar_complete(self) -> None:
         """Does all work of the bar, and brings every level down to its count."""
         self.bar.complete()
         for _ in settle(self.jobs(), self.job_end):
             pass
-
-    def _bar_again(self) -> None:
-        """Begins the bar anew, with the same memory tables: its work is done, but more has come up."""
-        fill = self.bar.fill
-        self.bar = self._bar_new(self.bar.number)
-        self.bar.fill = fill
 
     # What compaction asks.
 

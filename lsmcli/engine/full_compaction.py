@@ -27,9 +27,10 @@ class CompactResult(NamedTuple):
     bytes_freed: int
 
 
-# Until free blocks are less than a sixteenth, or this often: a large value at the file's end cannot be moved.
+# Until there is no room below for another table at the file's end, or
+# this often: a large value at the file's end cannot be moved.
 _PACK_ROUNDS_MAX: Final = 4
-_PACK_SLACK: Final = 1.0625
+_PACK_SLACK_SHARE: Final = 256
 
 
 def compact(forest: "Forest") -> CompactResult:
@@ -46,10 +47,17 @@ def compact(forest: "Forest") -> CompactResult:
     free_set = forest.file.grid.free_set
     assert free_set is not None
     for _ in range(_PACK_ROUNDS_MAX):
-        if free_set.count_acquired * _PACK_SLACK >= free_set.block_count or free_set.count_released:
+        if free_set.count_free <= _slack(forest, free_set.count_acquired) or free_set.count_released:
             break  # packed; or a reader still needs what was given back, so that moving tables would only add to it
         for tree, context in forest.jobs():
             for _ in compact_into(tree, context, free_set.count_acquired, forest.job_end):
                 pass
         forest.truncate()
     return CompactResult(file.grid.bytes_read - read, file.bytes_written - written, max(0, size - file.storage.size()))
+
+
+def _slack(forest: "Forest", block_count: int) -> int:
+    """Free blocks that are not worth another round: a table that takes more of them than there are would not get
+    any lower by being written anew."""
+    tables = (info for tree, _ in forest.jobs() for level in tree.manifest.levels for info in level.tables)
+    return max((info.block_count + 1 for info in tables), default=0) + block_count // _PACK_SLACK_SHARE

@@ -85,6 +85,12 @@ class TolerantStorage:
     def sync(self) -> None:
         raise ReadOnlyError("a damaged file is only read")
 
+    def sync_ahead(self) -> bool:
+        raise ReadOnlyError("a damaged file is only read")
+
+    def sync_ahead_ended(self) -> bool:
+        return True
+
     def allocate(self, size: int) -> None:
         raise ReadOnlyError("a damaged file is only read")
 

@@ -23,6 +23,7 @@ import os
 import stat
 import sys
 import time
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
@@ -59,6 +60,14 @@ class Storage(Protocol):
 
     def sync(self) -> None:
         """Everything written before is on disk when this returns; OutcomeUnknownError otherwise."""
+
+    def sync_ahead(self) -> bool:
+        """Begin to bring what was written before onto the disk, beside the caller, so that a sync() to come is short;
+        True: nothing of that is under way. It promises nothing: only sync() does. When it fails the handle is given
+        up, as after a failed sync()."""
+
+    def sync_ahead_ended(self) -> bool:
+        """Whether nothing of a sync_ahead() is under way any more."""
 
     def size(self) -> int:
         """Length of the file now."""
@@ -101,12 +110,26 @@ class FileStorage:
     what write() stored. Reads may run in several threads at once; changes come from one.
     """
 
-    __slots__ = ("_fd", "_lock_pid", "_poison", "_refuses", "_size_least", "bytes_written", "name", "path", "writable")
+    __slots__ = (
+        "_ahead",
+        "_ahead_pid",
+        "_fd",
+        "_lock_pid",
+        "_poison",
+        "_refuses",
+        "_size_least",
+        "bytes_written",
+        "name",
+        "path",
+        "writable",
+    )
 
     def __init__(self, fd: int, name: str, path: str, *, writable: bool) -> None:
         self._fd = fd
         self._lock_pid = 0  # the process that took the lock; 0: not locked
         self._poison = ""  # why nothing may be written any more
+        self._ahead = allocate_lock()  # held while a sync runs beside
+        self._ahead_pid = 0
         self._refuses = not writable  # one test on the path of each write
         self._size_least = 0  # a file shorter than this was cut by somebody else; known once it is locked
         self.name = name
@@ -236,13 +259,44 @@ class FileStorage:
         ) from error
 
     def sync(self) -> None:
-        """As Storage.sync: one attempt."""
+        """As Storage.sync: one attempt, behind one that is under way, whose error the kernel may tell only once."""
+        self._wait_ahead()
         if self._refuses:
             self._refuse()
         try:
             _sync_data(self._fd)
         except OSError as error:
             self._fail(f"a sync failed ({error.strerror})", error)
+
+    def sync_ahead(self) -> bool:
+        """As Storage.sync_ahead: one sync in a thread of its own, and never two at a time."""
+        if self._refuses:
+            self._refuse()
+        if self._ahead.acquire(blocking=False):
+            self._ahead_pid = os.getpid()
+            try:
+                start_new_thread(self._sync_beside, ())
+            except RuntimeError:  # no more threads: the sync() to come does it all
+                self._ahead.release()
+        return not self._ahead.locked()
+
+    def _sync_beside(self) -> None:
+        try:
+            _sync_data(self._fd)
+        except OSError as error:
+            self._set_poison(f"a sync failed ({error.strerror})")
+        finally:
+            self._ahead.release()
+
+    def _wait_ahead(self) -> None:
+        """Until nothing runs beside; a forked child has no such thread, only its lock."""
+        if self._ahead.locked() and self._ahead_pid == os.getpid():
+            with self._ahead:
+                pass
+
+    def sync_ahead_ended(self) -> bool:
+        """As Storage.sync_ahead_ended."""
+        return not self._ahead.locked()
 
     def sync_with_directory(self) -> None:
         """Sync the file and its directory entry: what a dead process wrote counts only after this."""
@@ -397,6 +451,7 @@ class FileStorage:
         """As Storage.close; never raises. In a forked child the parent's lock stays."""
         if self._fd < 0:
             return
+        self._wait_ahead()
         fd, self._fd, self._refuses = self._fd, -1, True
         try:
             try:

@@ -20,21 +20,31 @@ table's info, each value block with the index block. Damage names the tree, the 
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
+from lsmcli.engine.block_merge import BlockStage, Run
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import key_size_max_for
-from lsmcli.engine.entry_pack import fit_entries
+from lsmcli.engine.entry_pack import fingerprints_of_packed, fit_entries
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprints_packed, index_block_size
 from lsmcli.engine.packed_entries import PackedEntries
-from lsmcli.engine.schema import BLOCK_HEADER, FLAG_LARGE, FLAG_TOMBSTONE, BlockKind, BlockReference
+from lsmcli.engine.schema import (
+    BLOCK_HEADER,
+    FLAG_LARGE,
+    FLAG_TOMBSTONE,
+    VALUE_BLOCK_HEAD,
+    BlockKind,
+    BlockReference,
+)
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_memory import MISSING, Missing
 from lsmcli.engine.value_block import (
     StoredValue,
     ValueBlock,
     encode_value_block,
+    encode_value_block_head,
     offset_width_for,
+    run_of_entries,
     value_block_size,
 )
 
@@ -83,17 +93,30 @@ class TableBuilder:
         self._values_size = 0
         self._key_min = b""
 
-    def append(self, columns: Columns) -> None:
-        """Takes over entries that lie behind all earlier ones. Writes the value blocks that are full."""
+    def append(self, columns: Columns) -> int:
+        """Takes over entries that lie behind all earlier ones. Writes the value blocks that are full, and returns
+        how many there were."""
         if not columns.keys:
-            return
+            return 0
         assert columns.keys[0] > self._key_last
         self._key_last = columns.keys[-1]
         seen = len(self._keys)
         self._keys += columns.keys
         self._values += columns.values
         self._flags += columns.flags
-        self._write_full_blocks(seen)
+        return self._write_full_blocks(seen)
+
+    def write_stage(self, stage: BlockStage) -> None:
+        """Writes the entries of a stage, which there are, as the next value block. They lie behind all earlier ones,
+        and all of them come this way: append() is not for the same builder."""
+        count, tombstones, large, keys_size, values_size = stage.figures()
+        key_first, key_last = stage.edges()
+        assert not self._keys and self._key_last < key_first <= key_last
+        self._key_last = key_last
+        body = stage.take(VALUE_BLOCK_HEAD.size)
+        encode_value_block_head(count, tombstones, large, keys_size, values_size, body)
+        fingerprints = fingerprints_of_packed(body, VALUE_BLOCK_HEAD.size, count, offset_width_for(self._block_size))
+        self._write_body(body, key_first, key_last, count, tombstones, large, fingerprints)
 
     def finish(self) -> list[TableInfo]:
         """Writes what is left, and returns all tables in key order. The builder is used up then."""
@@ -103,30 +126,46 @@ class TableBuilder:
             self._table_close()
         return self.tables
 
-    def _write_full_blocks(self, seen: int) -> None:
+    def _write_full_blocks(self, seen: int) -> int:
         """Writes every value block that the next entry does not fit any more; `seen` entries fit the first one."""
         keys, values, overhead = self._keys, self._values, self._entry_overhead
-        start = 0
+        start = blocks = 0
         stop, room_left = fit_entries(keys, values, seen, self._room_left, overhead)
         while stop < len(keys):
             assert start < stop
             self._write_value_block(keys[start:stop], values[start:stop], bytes(self._flags[start:stop]))
             start = stop
+            blocks += 1
             stop, room_left = fit_entries(keys, values, start, self._room, overhead)
         self._room_left = room_left
         if start:
             del keys[:start], values[:start], self._flags[:start]
+        return blocks
 
     def _write_value_block(self, keys: list[bytes], values: list[bytes], flags: bytes) -> None:
+        body = encode_value_block(keys, values, flags, self._block_size)
+        tombstones, large = flags.count(FLAG_TOMBSTONE), flags.count(FLAG_LARGE)
+        self._write_body(body, keys[0], keys[-1], len(keys), tombstones, large, fingerprints_packed(keys))
+
+    def _write_body(
+        self,
+        body: bytes | bytearray,
+        key_first: bytes,
+        key_last: bytes,
+        entry_count: int,
+        tombstone_count: int,
+        large_count: int,
+        fingerprints: bytes,
+    ) -> None:
+        """Writes a value block, and the table before it is closed if its index block would not fit any more."""
         size = index_block_size(
             len(self._references) + 1,
-            self._keys_last_size + len(keys[-1]),
-            self._entry_count + len(keys),
+            self._keys_last_size + len(key_last),
+            self._entry_count + entry_count,
             self._block_size,
         )
         if size > self._block_size:
             self._table_close()
-        body = encode_value_block(keys, values, flags, self._block_size)
         reference = self._grid.write(
             self._acquire(),
             BlockKind.VALUE,
@@ -135,20 +174,18 @@ class TableBuilder:
             snapshot=self._snapshot_min,
             level=self._level,
         )
-        tombstone_count = flags.count(FLAG_TOMBSTONE)
-        large_count = flags.count(FLAG_LARGE)
         if not self._references:
-            self._key_min = keys[0]
+            self._key_min = key_first
         self._references.append(reference)
-        self._entry_counts.append(len(keys))
+        self._entry_counts.append(entry_count)
         self._block_flags.append((FLAG_TOMBSTONE if tombstone_count else 0) | (FLAG_LARGE if large_count else 0))
-        self._keys_last.append(keys[-1])
-        self._keys_last_size += len(keys[-1])
-        self._fingerprints.append(fingerprints_packed(keys))
-        self._entry_count += len(keys)
+        self._keys_last.append(key_last)
+        self._keys_last_size += len(key_last)
+        self._fingerprints.append(fingerprints)
+        self._entry_count += entry_count
         self._tombstone_count += tombstone_count
         self._large_count += large_count
-        self._values_size += BLOCK_HEADER.size + len(body) - value_block_size(len(keys), 0, 0, self._block_size)
+        self._values_size += BLOCK_HEADER.size + len(body) - value_block_size(entry_count, 0, 0, self._block_size)
 
     def _table_close(self) -> None:
         """Writes the index block; the table is complete then."""
@@ -280,6 +317,21 @@ def packed_of(
         if not fits or packed.key_last != index.keys_last[block]:
             raise damage_in_table(not_as_indexed(index, block), info)
     return packed
+
+
+def run_in(grid: Grid, info: TableInfo, index: IndexBlock, block: int, value_block: ValueBlock) -> Run:
+    """All entries of a value block for a merge, verified as by columns_of(). Raises DamageError. Compiled only."""
+    run = value_block.run(key_size_max_for(grid.block_size))
+    if run is None:  # it is damaged: this finds out how, and says so
+        columns = columns_of(grid, info, index, block, value_block, 0, value_block.count)
+        run = run_of_entries(*columns)
+        assert run is not None
+        return run
+    key_first, key_last = run.edges()
+    fits = key_first > index.keys_last[block - 1] if block else key_first == info.key_min
+    if not fits or key_last != index.keys_last[block]:
+        raise damage_in_table(not_as_indexed(index, block), info)
+    return run
 
 
 def search(grid: Grid, info: TableInfo, key: bytes) -> StoredValue | Missing:

@@ -13,6 +13,7 @@ Invariants:
 from collections.abc import Iterator
 from typing import cast
 
+from lsmcli.engine.block_merge import Run
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
@@ -27,6 +28,7 @@ from lsmcli.engine.table import (
     packed_of,
     read_index,
     read_value,
+    run_in,
 )
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.value_block import ValueBlock
@@ -103,6 +105,14 @@ class TableIterator:
                     edge = columns.keys[-1]
                 if step_max is not None:
                     step_max *= 2
+
+    def runs(self) -> Iterator[Run]:
+        """All entries for a merge, one step per value block. Compiled only."""
+        span = range(self.index.block_count)
+        for block in span:
+            value_block = self._value_block(block)
+            self._prefetch(block + 1, span)
+            yield run_in(self.grid, self.info, self.index, block, value_block)
 
     def block_columns(self, block: int) -> Columns:
         """All entries of value block 0 <= block < index.block_count."""

@@ -22,6 +22,7 @@ that were not there before.
 """
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from enum import Enum
 from itertools import islice
 from typing import Final
@@ -42,6 +43,8 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING  # nothing is known of the key, not even a tombstone
+
+DISMANTLE_STEP_ENTRIES: Final = 256
 
 Log = dict[bytes, StoredValue | Missing]
 
@@ -140,6 +143,17 @@ class TableMemory:
         self._watched = bool(self._logs) or self._large_count > 0
         return self
 
+    def dismantle(self) -> Iterator[int]:
+        """Forgets the entries of a table that nobody else will ask, and yields 1 after some hundred of them: to free
+        all their objects at once would show as a pause. A table that is still being scanned is left alone."""
+        if not self._logs:
+            self._runs = []
+            entries = self.entries
+            while entries:
+                for _ in range(min(DISMANTLE_STEP_ENTRIES, len(entries))):
+                    entries.popitem()
+                yield 1
+
     # Order.
 
     def sort_suffix(self) -> None:
@@ -172,6 +186,17 @@ class TableMemory:
             self._runs = [keys]
         assert len(self._runs[0]) == len(self.entries) == self._run_keys
         return self._runs[0]
+
+    def sorted_runs(self) -> list[list[bytes]]:
+        """All keys, each once, in runs that are sorted; not to be changed by the caller, and never changed here.
+        O(new keys)."""
+        self.sort_suffix()
+        return list(self._runs)
+
+    def key_edges(self) -> tuple[bytes, bytes]:
+        """The smallest and the largest key of a table that has entries. O(new keys)."""
+        self.sort_suffix()
+        return min(run[0] for run in self._runs), max(run[-1] for run in self._runs)
 
     def range_keys(
         self, start: bytes | None, end: bytes | None, *, limit: int | None = None, reverse: bool = False

@@ -20,6 +20,7 @@ from enum import IntEnum
 from typing import Any, Final, Literal, NamedTuple
 
 from lsmcli.engine.block_chain import read_chain
+from lsmcli.engine.block_merge import COMPILED
 from lsmcli.engine.constants import LEVELS
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
@@ -300,8 +301,9 @@ class Tree:
     # Compaction.
 
     def compact(self) -> None:
-        """The end of a beat: sorts what was put since the last one."""
-        self.table_mutable.sort_suffix()
+        """The end of a beat: sorts what was put since the last one. Compiled code need not: the flush sorts then."""
+        if not COMPILED:
+            self.table_mutable.sort_suffix()
 
     def swap_mutable_and_immutable(self, bar: int) -> None:
         """The end of a bar: the mutable table becomes the immutable one or, when that still waits to be
@@ -316,10 +318,11 @@ class Tree:
             self.immutable_bar = bar
         self.table_mutable = TableMemory()
 
-    def immutable_flushed(self) -> None:
-        """The immutable table is in level 0 now. Values that were overwritten in it still have to be released."""
-        self.table_mutable.dropped_large += self.table_immutable.dropped_large
-        self.table_immutable = TableMemory()
+    def immutable_flushed(self) -> TableMemory:
+        """The immutable table is on disk now; returns it. Values overwritten in it are still to be released."""
+        flushed, self.table_immutable = self.table_immutable, TableMemory()
+        self.table_mutable.dropped_large += flushed.dropped_large
+        return flushed
 
     def assert_between_bars(self) -> None:
         """No level is over its count of tables."""

@@ -11,13 +11,14 @@ The types below are what the type checker sees: a C integer is an int, and a poi
 
 import os
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 compiled: bool = False
 
 # Whether the interpreted code is to run even where compiled code is at hand. "0" and "" are no, as if not set.
 PURE: Final = os.environ.get("LSMCLI_PURE", "0") not in ("", "0")
 
+void: TypeAlias = None
 bint = bool
 uchar = int
 ushort = int
@@ -32,6 +33,17 @@ p_ulonglong = Any
 NULL: Any = None
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Class = TypeVar("_Class", bound=type)
+
+
+def cclass(target: _Class) -> _Class:
+    """A class whose attributes are fields of a C struct, out of reach for Python."""
+    return target
+
+
+def final(target: _Class) -> _Class:
+    """A class that has no subclasses."""
+    return target
 
 
 def cfunc(function: _Function) -> _Function:

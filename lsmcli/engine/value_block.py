@@ -24,6 +24,7 @@ from itertools import accumulate, islice
 from operator import lt
 from typing import Final
 
+from lsmcli.engine.block_merge import Run, run_of
 from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.engine.entry_pack import pack_entries, unpack_entries
 from lsmcli.engine.errors import DamageError
@@ -184,6 +185,18 @@ class ValueBlock:
             return None
         return packed_entries(self._raw, OFFSETS_AT, self.count, self._offset_width, self._values_at, key_size_max)
 
+    def run(self, key_size_max: int = KEY_SIZE_MAX) -> Run | None:
+        """All entries, verified as by columns(), to be merged as they are packed; None: take columns().
+
+        None where code is interpreted, and for a block that is damaged. 0.01 µs per entry.
+        """
+        run = run_of(self._raw, OFFSETS_AT, self.count, self._offset_width, key_size_max, CHAIN_REFERENCE.size)
+        if run is not None:
+            head = self.head
+            if run.figures() != (self.count, head.tombstone_count, head.large_count):
+                return None
+        return run
+
     def _keys_and_values(self, start: int, stop: int, key_size_max: int) -> tuple[list[bytes], list[bytes]]:
         """The interpreted way, and the one that finds out what is wrong where the compiled one gave up."""
         keys = self._keys(start, stop, key_size_max)
@@ -238,6 +251,24 @@ def encode_value_block(keys: list[bytes], values: list[bytes], flags: bytes, blo
     assert size == value_block_size(len(keys), keys_size, values_size, block_size)
     assert size <= block_size
     return body
+
+
+def encode_value_block_head(
+    count: int, tombstones: int, large: int, keys_size: int, values_size: int, into: bytearray
+) -> None:
+    """Writes the head to the front of a body whose columns stand already behind it."""
+    VALUE_BLOCK_HEAD.struct.pack_into(into, 0, count, tombstones, large, keys_size, values_size, 0)
+
+
+def run_of_entries(keys: list[bytes], values: list[bytes], flags: bytes) -> Run | None:
+    """Sorted entries, at least one, packed for a merge; None where code is interpreted."""
+    _, _, packed = pack_entries(keys, values, flags, _WIDTHS["I"])
+    return run_of_packed(packed, len(keys), _WIDTHS["I"])
+
+
+def run_of_packed(packed: bytes, count: int, width: int) -> Run | None:
+    """What pack_entries() gave for `count` sorted entries, at least one; None where code is interpreted."""
+    return run_of(packed, 0, count, width, KEY_SIZE_MAX, CHAIN_REFERENCE.size)
 
 
 def _damage(raw: bytes, what: str) -> DamageError:

@@ -5,8 +5,11 @@ Invariants:
   that is durable the old ring counts); nothing is appended in between;
 - every position that the forest remembers moves along.
 
-    64 KiB --> 420 KiB, both between the superblock's groups --> 8 x as large, in the grid --> up to 3.5 bars
-       ^------------------------------- at close, with the log empty ---------------------------'
+    64 KiB --> 420 KiB, both between the superblock's groups --> 3.5 bars, in the grid
+       ^---------------------- at close, with the log empty ---------------------'
+
+The log is copied with each move, so the last one comes while there is little to copy; on a disk that has no room for so
+large a ring it goes up in smaller steps.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -47,12 +50,15 @@ def make_room(forest: "Forest", body_size: int) -> None:
         if wal.fits(body_size):
             return
     need = 2 * (body_size + _RECORD_OVERHEAD_MAX + wal.live_size)
-    size = max(need, min(_GROWTH * wal.size, full))
-    if wal.offset == WAL_OFFSET_INITIAL and need <= WAL_SIZE_SECOND:
-        size = WAL_SIZE_SECOND
-    if size > WAL_SIZE_MAX:
+    if need > WAL_SIZE_MAX:
         raise LimitError(f"an op of {body_size} bytes is too large; split it into several")
-    resize(forest, size)
+    if wal.offset == WAL_OFFSET_INITIAL and need <= WAL_SIZE_SECOND:
+        resize(forest, WAL_SIZE_SECOND)
+    else:
+        try:
+            resize(forest, max(need, full))
+        except NoSpaceError:
+            resize(forest, max(need, min(_GROWTH * wal.size, full)))
     assert wal.fits(body_size)
 
 

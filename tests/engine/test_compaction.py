@@ -10,6 +10,7 @@ from lsmcli.engine.errors import NoSpaceError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.manifest_log import ManifestLog
+from lsmcli.engine.memory_merge import SortedMemory, sort_memory
 from lsmcli.engine.schema import CHAIN_REFERENCE, ChainReference
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_memory import TableMemory
@@ -42,6 +43,8 @@ class Level:
         return info
 
     def merge(self, newer: TableInfo | TableMemory | None, older: list[TableInfo], level_b: int) -> int:
+        if isinstance(newer, TableMemory):
+            return sum(compact_table(self.context, sorted_now(newer), older, level_b))
         return sum(compact_table(self.context, newer, older, level_b))
 
     def items(self, level: int) -> Items:
@@ -63,6 +66,17 @@ def memory_of(items: Items) -> TableMemory:
         else:
             memory.put(key, value)
     return memory
+
+
+def sorted_now(memory: TableMemory) -> SortedMemory:
+    steps = sort_memory(memory)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            found = stop.value
+            assert isinstance(found, SortedMemory)
+            return found
 
 
 def cut(rng: random.Random, items: Items) -> list[Columns]:
@@ -141,7 +155,7 @@ def test_a_job_that_is_closed_leaves_no_trace(rng: random.Random, slices: int) -
     level = Level()
     info = level.add(0, items_random(rng, 400))
     items, used = level.items(0), level.used
-    job = compact_table(level.context, memory_of(items_random(rng, 400)), [info], 0)
+    job = compact_table(level.context, sorted_now(memory_of(items_random(rng, 400))), [info], 0)
     for _ in range(slices):
         next(job)
     job.close()  # type: ignore[attr-defined]  # every job is a generator

@@ -60,7 +60,7 @@ def test_compact_fully_leaves_one_level_and_no_tombstones() -> None:
     forest = run.database.forest
     forest.flush()
     for tree, context in forest.jobs():
-        for _ in compact_fully(tree, context, lambda: None):
+        for _ in compact_fully(tree, context, lambda: iter(())):
             pass
     assert sum(count > 0 for count in counts(run)) == 1
     assert run.database.stats()["table_tombstones"] == 0
@@ -77,14 +77,14 @@ def test_compact_into_brings_tables_to_the_front_of_the_file() -> None:
     assert dict(run.database.scan()) == run.model.trees[MAIN]
     forest = run.database.forest
     tree, context = forest.jobs()[-1]
-    assert list(compact_into(tree, context, forest.file.grid.block_count, lambda: None)) == []
+    assert list(compact_into(tree, context, forest.file.grid.block_count, lambda: iter(()))) == []
 
 
 def test_settle_has_nothing_to_do_after_a_bar() -> None:
     run = new_run()
     put(run, MAIN, 0, 200)
     run.database.checkpoint()
-    assert list(settle(run.database.forest.jobs(), lambda: None)) == []
+    assert list(settle(run.database.forest.jobs(), lambda: iter(()))) == []
 
 
 def test_trees_are_flushed_together_or_not_at_all() -> None:

@@ -10,6 +10,7 @@ from lsmcli.engine.compaction_policy import (
     MergeTables,
     MoveTable,
     Shed,
+    level_of_flush,
     levels_of_half,
     select,
     select_flush,
@@ -59,7 +60,7 @@ def test_each_level_but_the_last_has_its_half() -> None:
     assert all(level % 2 == half for half in (0, 1) for level in levels_of_half(half))
 
 
-def play_bar(counts: list[int], incoming: int, sheds: list[Shed]) -> list[int]:
+def play_bar(counts: list[int], incoming: int, sheds: list[Shed], growth_factor: int) -> list[int]:
     """The counts after a bar in which each level does what it is told, when each merge adds one table."""
     counts = list(counts)
 
@@ -71,7 +72,7 @@ def play_bar(counts: list[int], incoming: int, sheds: list[Shed]) -> list[int]:
     for half in (0, 1):
         for level in levels_of_half(half):
             shed(level, sheds[level].in_half)
-    counts[0] += incoming
+    counts[level_of_flush(incoming, growth_factor)] += incoming
     for level in range(LEVELS - 1):
         shed(level, sheds[level].after_flush)
     return counts
@@ -80,11 +81,14 @@ def play_bar(counts: list[int], incoming: int, sheds: list[Shed]) -> list[int]:
 def check_bar(counts: list[int], incoming: int, growth_factor: int) -> None:
     limits = [table_count_max_for_level(growth_factor, level) for level in range(LEVELS)]
     sheds = tables_to_shed(counts, incoming, growth_factor)
-    after = play_bar(counts, incoming, sheds)
+    after = play_bar(counts, incoming, sheds, growth_factor)
     assert all(count <= limit for count, limit in zip(after[:-1], limits, strict=False))
     assert sum(after) == sum(counts) + incoming
+    level_flush = level_of_flush(incoming, growth_factor)
+    if level_flush:
+        assert counts[0] == sheds[0].in_half, "what is in level 0 is older than a flush into level 1"
     for level, shed in enumerate(sheds[:-1]):
-        if sum(shed):
+        if sum(shed) and level >= level_flush:
             assert after[level] == limits[level], "no level sheds more than it must"
 
 
@@ -100,12 +104,15 @@ def test_no_level_is_over_its_count_after_long_runs_of_bars(rng: random.Random) 
         for _ in range(2_000):
             incoming = rng.choice((0, 1, 3, 10, 25))
             check_bar(counts, incoming, growth_factor)
-            counts = play_bar(counts, incoming, tables_to_shed(counts, incoming, growth_factor))
+            sheds = tables_to_shed(counts, incoming, growth_factor)
+            counts = play_bar(counts, incoming, sheds, growth_factor)
         assert counts[2] > 0
 
 
 def test_the_worked_examples() -> None:
     none = Shed(0, 0)
     assert tables_to_shed([2, 4, 3, 0, 0, 0, 0], 2, 2) == [Shed(2, 0), Shed(2, 0), none, none, none, none, none]
-    assert tables_to_shed([0] * LEVELS, 3, 2)[0] == Shed(0, 1)
+    assert tables_to_shed([2, 4, 3, 0, 0, 0, 0], 3, 2)[:3] == [Shed(2, 0), Shed(5, 0), none]
+    assert tables_to_shed([0] * LEVELS, 5, 2)[1] == Shed(0, 1)
+    assert (level_of_flush(8, 8), level_of_flush(9, 8)) == (0, 1)
     assert tables_to_shed([8] + [0] * 6, 0, 8) == [none] * LEVELS

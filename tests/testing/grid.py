@@ -51,6 +51,12 @@ class MemoryStorage:
         assert size <= len(self.data)
         del self.data[size:]
 
+    def sync_ahead(self) -> bool:
+        return True
+
+    def sync_ahead_ended(self) -> bool:
+        return True
+
     def prefetch(self, offset: int, size: int) -> None:
         assert size > 0
         self.prefetched.append(offset)

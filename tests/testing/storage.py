@@ -68,6 +68,7 @@ class SimulatedStorage:
         self.operations = 0
         self.sync_count = 0
         self.sync_fails_next = False
+        self.ahead = 0  # how often sync_ahead_ended() will still say no
         self.faults: dict[int, Fault] = {}
         self.hook: Hook | None = None
         self.closed = False
@@ -115,6 +116,17 @@ class SimulatedStorage:
             _apply(self.image_synced, offset, data)
         self.unsynced.clear()
         self.sync_count += 1
+
+    def sync_ahead(self) -> bool:
+        """What it stores is any part of what a sync would: nothing that crash() does not do anyway. How often
+        sync_ahead_ended() says no then, 0 to 3 times, follows from the operations so far."""
+        self._require_writable()
+        self.ahead = self.operations % 4
+        return self.ahead == 0
+
+    def sync_ahead_ended(self) -> bool:
+        self.ahead = max(0, self.ahead - 1)
+        return self.ahead == 0
 
     def size(self) -> int:
         return len(self.image)
@@ -198,6 +210,7 @@ class SimulatedStorage:
         copy = self.reopen()
         copy.writable, copy.bytes_written, copy.operations = self.writable, self.bytes_written, self.operations
         copy.sync_count, copy.faults, copy.hook = self.sync_count, dict(self.faults), self.hook
+        copy.ahead = self.ahead
         copy.closed, copy.replaced, copy._poison = self.closed, self.replaced, self._poison
         return copy
 
