@@ -13,6 +13,9 @@ from setuptools import Extension, setup
 HOT = (
     "lsmcli.engine.entry_order",
     "lsmcli.engine.entry_pack",
+    "lsmcli.engine.file_write",
+    "lsmcli.engine.op_columns",
+    "lsmcli.engine.op_path",
     "lsmcli.engine.block_merge",
     "lsmcli.formats.plain_rows",
 )

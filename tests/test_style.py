@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE_ORDER = """
     uncompiled entry_order entry_pack packed_entries block_merge
     errors constants tree_name key_range checksum composite_key schema
-    lock_holder storage_errors file_name file_system file_lock scratch_file storage
+    lock_holder storage_errors file_name file_system file_lock scratch_file file_write storage
+    guard op_columns op_path
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory memory_merge table table_iterator
@@ -35,7 +36,7 @@ ENGINE_ORDER = """
     tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay spill forest full_compaction bulk_install
-    keyspace scan_steps content_checksum contents differences pin guard bulk_puts bulk_load statistics database
+    keyspace scan_steps content_checksum contents differences pin bulk_puts bulk_load statistics changes database
     import_progress opening
     backup verifier inspector
     salvage_survey salvage_log salvage_manifest salvage_tables salvage_merge salvage_report salvage
@@ -46,6 +47,7 @@ ENGINE_ORDER = """
 ENGINE_TYPES_UPWARD = {
     ("replay", "forest"),
     ("wal_ring", "forest"),
+    ("guard", "changes"),
     ("spill", "forest"),
     ("guard", "database"),
     ("keyspace", "database"),
@@ -93,6 +95,7 @@ FILE_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 FILE_ACCESS = {
     "lsmcli/engine/file_name.py",
     "lsmcli/engine/file_system.py",
+    "lsmcli/engine/file_write.py",
     "lsmcli/engine/scratch_file.py",
     "lsmcli/engine/storage.py",
     "lsmcli/commands/files.py",

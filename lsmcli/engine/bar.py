@@ -16,6 +16,7 @@ Invariants:
 from collections.abc import Callable, Iterator
 
 from lsmcli.engine.constants import BEATS_PER_BAR
+from lsmcli.engine.op_path import OpBar
 
 # Starts the work of half-bar 0 or 1: an iterator that yields steps done, and an estimate of their sum.
 HalfBarStart = Callable[[int], tuple[Iterator[int], int]]
@@ -24,7 +25,7 @@ _HALVES = 2
 _PACE = 0.9  # the share of a half-bar in which its work is to be done
 
 
-class Bar:
+class Bar(OpBar):
     """One bar. `number` counts bars since the file was opened, from 1."""
 
     def __init__(

@@ -10,7 +10,6 @@ Invariants:
 """
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from lsmcli.engine import composite_key, full_compaction
 from lsmcli.engine.block_chain import read_chain
+from lsmcli.engine.changes import Changes
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import (
     READER_RETRIES_MAX,
@@ -28,7 +28,6 @@ from lsmcli.engine.constants import (
     TREE_NAME_MAIN,
     TREE_NAME_SIZE_MAX,
     WAL_REPLAY_SIZE_MAX,
-    value_inline_max_for,
 )
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import (
@@ -37,20 +36,18 @@ from lsmcli.engine.errors import (
     FileError,
     LimitError,
     LsmError,
-    ReadOnlyError,
     SnapshotTooOldError,
     TreeError,
 )
-from lsmcli.engine.forest import Entry, Forest
-from lsmcli.engine.guard import HANDLES_OPEN, BoundScope, Guard, give_up_after
+from lsmcli.engine.forest import Forest
+from lsmcli.engine.guard import HANDLES_OPEN, BoundScope, Guard
 from lsmcli.engine.keyspace import Keyspace
+from lsmcli.engine.op_path import OpGate
 from lsmcli.engine.pin import Pin
 from lsmcli.engine.scan_steps import ScanSteps
 from lsmcli.engine.schema import (
     CHAIN_REFERENCE,
-    WAL_ENTRY,
     BlockKind,
-    ChainReference,
     ScopeState,
 )
 from lsmcli.engine.scope import ScopeStatus
@@ -58,7 +55,6 @@ from lsmcli.engine.statistics import forest_stats, tree_levels
 from lsmcli.engine.storage import FileStorage
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.tree_name import canonical_name
-from lsmcli.engine.wal_entry import encode_entries, encode_entry
 
 if TYPE_CHECKING:
     from lsmcli.engine.bulk_load import BulkLoad, OnConflict
@@ -73,7 +69,7 @@ _TREE_ID_FIRST: Final = TREE_ID_MAIN + 1
 _TREE_ID_SIZE: Final = 2
 
 
-class Database(Keyspace):
+class Database(Changes):
     """The main tree as a mapping, and everything that concerns the file as a whole. Use open_database().
 
     A context manager: close() at the end of the `with` block.
@@ -95,21 +91,19 @@ class Database(Keyspace):
         self._storage = storage
         self._memory_size = memory_size
         self._cache_size = cache_size
-        self._sync_each = sync == "commit"
+        self.sync_each = sync == "commit"
         self._committed = committed
-        self.lock = threading.RLock()
-        self.unusable: LsmError | None = None
+        self.lock = OpGate()
+        self.unusable = None
         self.abandoned: deque[ScanSteps] = deque()
-        # Told what an op is about to change; None for one that changes more than could be told.
-        self.observer: Callable[[list[Entry] | None], None] | None = None
         self._trees_known: dict[str, int] | None = None
         self.pins = 0
         self.forest = self.forest_open()
         self.block_size = self.forest.file.grid.block_size
-        self._value_inline_max = value_inline_max_for(self.block_size)
         if writable:
             self._drop_orphans()
         HANDLES_OPEN.add(self)
+        self.gate_update()
 
     # Opening and closing.
 
@@ -134,6 +128,11 @@ class Database(Keyspace):
                 return forest
         raise self.too_old()
 
+    def give_up(self, reason: LsmError) -> None:
+        """Every later call raises this."""
+        self.unusable = reason
+        self.gate_update()
+
     def too_old(self) -> SnapshotTooOldError:
         return SnapshotTooOldError(f"{self.path}: a writer goes on faster than this can be read; try again")
 
@@ -157,7 +156,8 @@ class Database(Keyspace):
         with self.lock:
             if isinstance(self.unusable, ClosedError):
                 return
-            unusable, self.unusable = self.unusable, ClosedError(f"{self.path} is closed; open it again")
+            unusable = self.unusable
+            self.give_up(ClosedError(f"{self.path} is closed; open it again"))
             HANDLES_OPEN.discard(self)
             try:
                 if unusable is None:
@@ -189,16 +189,10 @@ class Database(Keyspace):
             self.abandoned.pop().close()
         return self.forest
 
-    def writer(self) -> Forest:
-        forest = self.usable()
-        if self.read_only:
-            raise ReadOnlyError(f"{self.path} is open for reading only; open it for writing")
-        return forest
-
     def after_fork(self) -> None:
         """In a forked child: the file and its lock belong to the parent."""
-        self.lock = threading.RLock()
-        self.unusable = ClosedError(f"{self.path} was opened before a fork; open it again in the child")
+        self.lock = OpGate()
+        self.give_up(ClosedError(f"{self.path} was opened before a fork; open it again in the child"))
 
     # What keyspaces ask.
 
@@ -226,67 +220,6 @@ class Database(Keyspace):
             except DamageError:
                 if self.read_only and forest.file.superblock_moved():
                     raise self.too_old() from None
-                raise
-
-    def apply(self, entries: list[Any]) -> None:
-        """One atomic op of checked entries (tree id, key, value or None), synced in mode "commit"."""
-        if not entries:
-            return
-        with self.lock:
-            forest = self.writer()
-            for tree_id in {tree_id for tree_id, _, _ in entries}:
-                self.tree_required(tree_id)
-            if self.observer is not None:
-                self.observer(entries)
-            inline_max = self._value_inline_max
-            if all(value is None or len(value) <= inline_max for _, _, value in entries):
-                body = encode_entries(entries)
-                with Guard(self):
-                    forest.prepare(len(body))
-                    forest.write(entries, body)
-            else:
-                self._write_large(forest, entries)
-            if self._sync_each:
-                with Guard(self):
-                    forest.sync()
-
-    def apply_one(self, tree_id: int, key: bytes, value: bytes | None) -> None:
-        """apply() of one entry, by the shortest way."""
-        if tree_id > TREE_ID_MAIN or (value is not None and len(value) > self._value_inline_max):
-            self.apply([(tree_id, key, value)])
-            return
-        with self.lock:
-            forest = self.writer()
-            if self.observer is not None:
-                self.observer([(tree_id, key, value)])
-            body = encode_entry(tree_id, key, value)
-            try:
-                forest.prepare(len(body))
-                forest.write([(tree_id, key, value)], body)
-                if self._sync_each:
-                    forest.sync()
-            except BaseException as error:
-                give_up_after(self, error)
-                raise
-
-    def _write_large(self, forest: Forest, entries: list[Any]) -> None:
-        """apply() with values that are stored out of line: their blocks first, then the op that refers to them."""
-        inline_max = self._value_inline_max
-        chains: list[ChainReference] = []
-        with Guard(self):
-            sizes = (len(key) + min(len(value or b""), inline_max) + WAL_ENTRY.size for _, key, value in entries)
-            forest.prepare(sum(sizes) + CHAIN_REFERENCE.size * len(entries))
-            stored: list[Entry] = []
-            try:
-                for tree_id, key, value in entries:
-                    if value is not None and len(value) > inline_max:
-                        chains.append(forest.write_large(tree_id, value))
-                        stored.append((tree_id, key, chains[-1]))
-                    else:
-                        stored.append((tree_id, key, value))
-                forest.write(stored, encode_entries(stored))
-            except LsmError:
-                forest.abandon_large(chains)
                 raise
 
     def delete_existing(self, tree_id: int, key: bytes) -> bool:
@@ -370,7 +303,7 @@ class Database(Keyspace):
 
     def _after_scope(self, forest: Forest) -> None:
         self._trees_known = None
-        if self._sync_each:
+        if self.sync_each:
             forest.sync()
 
     def scope_status(self) -> ScopeStatus | None:

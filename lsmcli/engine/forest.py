@@ -16,13 +16,12 @@ The end of a bar:
     checkpoint          everything before the oldest entry in memory leaves the WAL
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
-from lsmcli.engine.block_chain import release_chain, write_chain
 from lsmcli.engine.checkpoint_pace import LOOKS_PER_BAR, CheckpointPace
 from lsmcli.engine.compaction import CompactionContext
 from lsmcli.engine.compaction_plan import half_bar, settle
@@ -37,16 +36,18 @@ from lsmcli.engine.constants import (
     TREE_NAME_MAIN,
     WAL_OFFSET_INITIAL,
     WAL_SIZE_INITIAL,
+    key_size_max_for,
     time_stored,
+    value_inline_max_for,
 )
 from lsmcli.engine.data_file import CheckpointFields, DataFile
 from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, ScopeError
 from lsmcli.engine.large_values import LargeValues
 from lsmcli.engine.manifest import Manifest
+from lsmcli.engine.op_path import OpForest
 from lsmcli.engine.replay import replay_record
 from lsmcli.engine.schema import (
     WAL_SCOPE_BEGIN,
-    BlockKind,
     ChainReference,
     ScopeState,
     WalRecordKind,
@@ -69,14 +70,21 @@ _ABSORB_SHARE: Final = 8
 _RELEASED_SIZE_MAX: Final = 32 * MIB
 
 
-class Forest:
+class Forest(OpForest):
     """All trees of an open file; the database locks. pid and clock_s go into a scope's begin record."""
+
+    trees: dict[int, Tree]
+    bar: Bar
+    scope: Scope | None
 
     def __init__(self, file: DataFile, *, memory_size: int, pid: int, clock_s: Callable[[], float]) -> None:
         self.file = file
         self.memory_size = memory_size
-        self.trees: dict[int, Tree] = {}
-        self.scope: Scope | None = None
+        self.trees = {}
+        self.log = None
+        self.scope = None
+        self.key_size_max = key_size_max_for(file.grid.block_size)
+        self.value_inline_max = value_inline_max_for(file.grid.block_size)
         self.op = file.superblock.op_checkpoint
         self.bytes_put = file.superblock.bytes_put
         self.scans_open = 0
@@ -116,6 +124,7 @@ class Forest:
         self.op = recovery.tail.op
         if self.file.writable:
             self.file.attach_wal(recovery)
+            self.log = self.file.wal
             if self.scope is not None and self.scope.state is ScopeState.BOUND:
                 self.scope_discard()
             return
@@ -207,18 +216,6 @@ class Forest:
         self.bar.fill += size + ENTRY_WEIGHT * len(entries)
         if self.scope is not None:
             self.scope.changes += len(entries)
-
-    def write_large(self, tree_id: int, value: bytes) -> ChainReference:
-        """Stores a value out of line, synced, for the op that comes next and is prepared for: no checkpoint may
-        come between, which would take its blocks for granted. Raises NoSpaceError."""
-        chain = write_chain(self.file.grid, BlockKind.LARGE, value, twins=False, tree_id=tree_id, op=self.op + 1)
-        self.file.storage.sync()
-        return chain
-
-    def abandon_large(self, chains: Iterable[ChainReference]) -> None:
-        """Gives back values of write_large() whose op did not happen."""
-        for chain in chains:
-            release_chain(self.file.grid, chain, BlockKind.LARGE)
 
     def sync(self) -> None:
         """Makes every op so far durable. OutcomeUnknownError when that fails."""

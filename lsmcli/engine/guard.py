@@ -14,6 +14,7 @@ from lsmcli.engine.errors import LsmError, OutcomeUnknownError
 from lsmcli.engine.schema import ScopeState
 
 if TYPE_CHECKING:
+    from lsmcli.engine.changes import Changes
     from lsmcli.engine.database import Database
 
 # The open handles of this process, to be cut off in a forked child.
@@ -24,7 +25,7 @@ class Guard:
     """Around every change: an exception that is none of the engine's own (an interrupt, no memory, a mistake
     of ours) may have left memory and file apart, so the handle is given up."""
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: "Changes") -> None:
         self._database = database
 
     def __enter__(self) -> None: ...
@@ -34,14 +35,16 @@ class Guard:
             give_up_after(self._database, error)
 
 
-def give_up_after(database: "Database", error: BaseException) -> None:
+def give_up_after(database: "Changes", error: BaseException) -> None:
     """Gives the handle up, unless the error is one that is raised with nothing changed."""
     if isinstance(error, LsmError) and not isinstance(error, OutcomeUnknownError):
         return
     if database.unusable is None:
-        database.unusable = OutcomeUnknownError(
-            f"{database.path}: a change was interrupted ({type(error).__name__}), its outcome is unknown; "
-            "close and reopen the file to see what is stored"
+        database.give_up(
+            OutcomeUnknownError(
+                f"{database.path}: a change was interrupted ({type(error).__name__}), its outcome is unknown; "
+                "close and reopen the file to see what is stored"
+            )
         )
 
 
@@ -70,9 +73,11 @@ class BoundScope:
             close()
         except LsmError as error:
             if database.unusable is None and database.scope_status() is not None:
-                database.unusable = OutcomeUnknownError(
-                    f"{database.path}: the scope could not be ended ({error}); "
-                    "close and reopen the file, which undoes the scope"
+                database.give_up(
+                    OutcomeUnknownError(
+                        f"{database.path}: the scope could not be ended ({error}); "
+                        "close and reopen the file, which undoes the scope"
+                    )
                 )
             raise
 

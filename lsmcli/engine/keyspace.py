@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from lsmcli.engine.columns import Columns
-from lsmcli.engine.constants import KEY_SIZE_MIN, VALUE_SIZE_MAX, key_size_max_for
+from lsmcli.engine.constants import KEY_SIZE_MIN, VALUE_SIZE_MAX, key_size_max_for, value_inline_max_for
 from lsmcli.engine.errors import LimitError
 from lsmcli.engine.key_range import prefix_end
+from lsmcli.engine.op_columns import OpColumns
 from lsmcli.engine.scan import ENTRIES_FIRST
 from lsmcli.engine.schema import FLAG_LARGE
 
@@ -30,29 +31,28 @@ class Batch:
 
     def __init__(self, keyspace: "Keyspace") -> None:
         self._keyspace = keyspace
-        self._entries: list[tuple[bytes, bytes | None]] = []
+        self._columns = keyspace.columns_new()
 
     def put(self, key: bytes, value: bytes) -> None:
         """Checks and remembers one put. Raises LimitError, TypeError."""
-        self._keyspace.check_key(key)
-        check_value(value)
-        self._entries.append((key, value))
+        if value is None:
+            check_value(value)  # type: ignore[unreachable]  # says that None is no value
+        self._columns.append(key, value)
 
     def delete(self, key: bytes) -> None:
         """Checks and remembers one delete; the key need not be there. Raises LimitError, TypeError."""
-        self._keyspace.check_key(key)
-        self._entries.append((key, None))
+        self._columns.append(key, None)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._columns.keys)
 
     def __enter__(self) -> "Batch":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is None:
-            entries, self._entries = self._entries, []
-            self._keyspace.write(entries)
+            columns, self._columns = self._columns, self._keyspace.columns_new()
+            self._keyspace.write_columns(columns)
 
 
 def check_value(value: bytes) -> None:
@@ -124,22 +124,33 @@ class Keyspace(MutableMapping[bytes, bytes]):
     # Several keys.
 
     def write(self, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """One atomic op of checked puts and deletes (value None), in their order."""
-        tree_id = self._tree_id
-        self._database.apply([(tree_id, key, value) for key, value in entries])
+        """One atomic op of puts and deletes (value None), in their order. Raises LimitError, TypeError."""
+        columns = self.columns_new()
+        for key, value in entries:
+            columns.append(key, value)
+        self.write_columns(columns)
+
+    def write_columns(self, columns: OpColumns) -> None:
+        """One atomic op of what columns_new() has collected, which is not to be changed any more."""
+        self._database.apply_columns(self._tree_id, columns)
+
+    def columns_new(self) -> OpColumns:
+        """Collects puts and deletes of one op, with the checks of this tree."""
+        block_size = self._database.block_size
+        return OpColumns(key_size_max_for(block_size), value_inline_max_for(block_size), self._check_entry)
+
+    def _check_entry(self, key: bytes, value: bytes) -> None:
+        self.check_key(key)
+        check_value(value)
 
     def put_many(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Sets many values as one atomic op of any size; of equal keys the last counts.
 
         Holds all pairs in memory until they are written. When the iterable raises, nothing is changed.
         """
-        tree_id, check_key = self._tree_id, self.check_key
-        entries = []
-        for key, value in pairs:
-            check_key(key)
-            check_value(value)
-            entries.append((tree_id, key, value))
-        self._database.apply(entries)
+        columns = self.columns_new()
+        columns.extend(pairs)
+        self.write_columns(columns)
 
     def batch(self) -> Batch:
         """A context manager that collects puts and deletes into one atomic op."""
@@ -150,9 +161,12 @@ class Keyspace(MutableMapping[bytes, bytes]):
 
         Holds the keys in memory.
         """
-        keys = [key for columns in self._columns(start, end, prefix, reverse=False) for key in columns.keys]
-        self.write([(key, None) for key in keys])
-        return len(keys)
+        removes = self.columns_new()
+        for columns in self._columns(start, end, prefix, reverse=False):
+            for key in columns.keys:
+                removes.append(key, None)
+        self.write_columns(removes)
+        return len(removes.keys)
 
     # Ranges.
 

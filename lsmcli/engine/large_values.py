@@ -15,7 +15,8 @@ Invariants:
 
 from collections.abc import Iterable
 
-from lsmcli.engine.block_chain import release_chain
+from lsmcli.engine.block_chain import release_chain, write_chain
+from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_log import ManifestLog
@@ -102,6 +103,14 @@ class LargeValues:
             except (DamageError, FileError):
                 continue
         self._dropped = waiting
+
+
+def write_large(file: DataFile, tree_id: int, value: bytes, *, op: int) -> ChainReference:
+    """Stores a value out of line, synced, for the op that comes next and is prepared for: no checkpoint may
+    come between, which would take its blocks for granted. Raises NoSpaceError."""
+    chain = write_chain(file.grid, BlockKind.LARGE, value, twins=False, tree_id=tree_id, op=op)
+    file.storage.sync()
+    return chain
 
 
 def chain_of(info: TableInfo) -> ChainReference:

@@ -30,6 +30,7 @@ from typing import Final, NoReturn, Protocol
 from lsmcli.engine import constants, file_name, lock_holder, storage_errors
 from lsmcli.engine.errors import ClosedError, FileError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
 from lsmcli.engine.file_lock import ERRNO_LOCK_BUSY, others_pin, set_lock, set_pin
+from lsmcli.engine.file_write import FileWriter
 from lsmcli.engine.lock_holder import Writer
 from lsmcli.engine.scratch_file import Scratch, ScratchFile
 from lsmcli.engine.storage_errors import FileMissingError
@@ -103,26 +104,14 @@ class Storage(Protocol):
         """Give up lock, pin and file; a second close does nothing."""
 
 
-class FileStorage:
+class FileStorage(FileWriter):
     """A Storage over one descriptor of a regular file; made by open() or create().
 
     name is the path as the user gave it, for messages; path is the resolved one. bytes_written counts
     what write() stored. Reads may run in several threads at once; changes come from one.
     """
 
-    __slots__ = (
-        "_ahead",
-        "_ahead_pid",
-        "_fd",
-        "_lock_pid",
-        "_poison",
-        "_refuses",
-        "_size_least",
-        "bytes_written",
-        "name",
-        "path",
-        "writable",
-    )
+    __slots__ = ("_ahead", "_ahead_pid", "_lock_pid", "_poison", "_size_least", "name", "path", "writable")
 
     def __init__(self, fd: int, name: str, path: str, *, writable: bool) -> None:
         self._fd = fd
@@ -130,7 +119,7 @@ class FileStorage:
         self._poison = ""  # why nothing may be written any more
         self._ahead = allocate_lock()  # held while a sync runs beside
         self._ahead_pid = 0
-        self._refuses = not writable  # one test on the path of each write
+        self._refuses = not writable
         self._size_least = 0  # a file shorter than this was cut by somebody else; known once it is locked
         self.name = name
         self.path = path
@@ -227,27 +216,17 @@ class FileStorage:
         except OSError as again:
             raise storage_errors.read_error(again, self.name, offset, size) from again
 
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """As Storage.write; a full disk poisons the handle only if a part was stored already."""
-        if self._refuses:
-            self._refuse()
-        try:
-            stored = os.pwrite(self._fd, data, offset)
-        except OSError as error:
-            self._write_failed(error, offset, 0)
-        if stored != len(data):
-            stored = self._write_rest(offset, memoryview(data).cast("B"), stored)
-        self.bytes_written += stored
-
-    def _write_rest(self, offset: int, data: memoryview, stored: int) -> int:
+    def write_rest(self, offset: int, data: memoryview, stored: int) -> int:
+        """As FileWriter.write_rest."""
         while stored < len(data):
             try:
                 stored += _pwrite(self._fd, data[stored:], offset + stored)
             except OSError as error:
-                self._write_failed(error, offset, stored)
+                self.write_failed(error, offset, stored)
         return stored
 
-    def _write_failed(self, error: OSError, offset: int, stored: int) -> NoReturn:
+    def write_failed(self, error: OSError, offset: int, stored: int) -> NoReturn:
+        """As FileWriter.write_failed."""
         if error.errno not in storage_errors.ERRNO_NO_SPACE:
             self._fail(f"a write at byte {offset} failed ({error.strerror})", error)
         advice = "try again"
@@ -262,7 +241,7 @@ class FileStorage:
         """As Storage.sync: one attempt, behind one that is under way, whose error the kernel may tell only once."""
         self._wait_ahead()
         if self._refuses:
-            self._refuse()
+            self.refuse()
         try:
             _sync_data(self._fd)
         except OSError as error:
@@ -271,7 +250,7 @@ class FileStorage:
     def sync_ahead(self) -> bool:
         """As Storage.sync_ahead: one sync in a thread of its own, and never two at a time."""
         if self._refuses:
-            self._refuse()
+            self.refuse()
         if self._ahead.acquire(blocking=False):
             self._ahead_pid = os.getpid()
             try:
@@ -318,7 +297,7 @@ class FileStorage:
     def allocate(self, size: int) -> None:
         """As Storage.allocate; where the file system cannot reserve, zeros are written."""
         if self._refuses:
-            self._refuse()
+            self.refuse()
         size_before = self._size_uncut()
         if size <= size_before:
             return
@@ -358,7 +337,7 @@ class FileStorage:
     def truncate(self, size: int) -> None:
         """As Storage.truncate."""
         if self._refuses:
-            self._refuse()
+            self.refuse()
         size_before = self._size_uncut()
         assert 0 <= size <= size_before, "truncate never grows a file: allocate does"
         self._size_least = min(self._size_least, size)
@@ -408,7 +387,7 @@ class FileStorage:
         FileError: the file was replaced meanwhile, or its file system has no locks.
         """
         if self._refuses:
-            self._refuse()
+            self.refuse()
         assert not self._lock_pid, "one lock per handle"
         deadline_s = time.monotonic() + wait_s
         while not self._try_lock():
@@ -466,7 +445,8 @@ class FileStorage:
         except OSError:
             return  # what had to be stored was synced before, with its errors reported there
 
-    def _refuse(self) -> NoReturn:
+    def refuse(self) -> NoReturn:
+        """As FileWriter.refuse."""
         if self._fd < 0:
             raise ClosedError(f"{self.name} is closed; open it again")
         if self._poison:

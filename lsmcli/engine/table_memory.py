@@ -29,6 +29,7 @@ from typing import Final
 
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import ENTRY_WEIGHT
+from lsmcli.engine.op_path import OpMemory
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, ChainReference
 from lsmcli.engine.value_block import StoredValue
 
@@ -69,7 +70,7 @@ def columns_of_stored(keys: list[bytes], stored: list[StoredValue]) -> Columns:
     return Columns(keys, values, bytes(flags))
 
 
-class TableMemory:
+class TableMemory(OpMemory):
     """A dict of entries with sorted runs of its keys. Not safe for several threads by itself."""
 
     __slots__ = (
@@ -77,33 +78,29 @@ class TableMemory:
         "_holding",
         "_large_count",
         "_logs",
-        "_plain",
         "_run_keys",
         "_runs",
-        "_watched",
         "dropped_large",
-        "entries",
-        "weight",
     )
 
     def __init__(self) -> None:
         self.entries: dict[bytes, StoredValue] = {}
-        self.weight = 0  # bytes: key + value + ENTRY_WEIGHT of every put, also of overwritten ones
+        self.weight = 0
         self.dropped_large: list[ChainReference] = []  # to be released once this table is flushed
         self._runs: list[list[bytes]] = []
         self._run_keys = 0  # in all runs
         self._logs: list[Log] = []
         self._holding: list[Log] = []  # those of scopes
         self._large_count = 0  # entries whose value is a ChainReference
-        self._plain = True  # no tombstone and no large value was ever put
-        self._watched = False  # logs or large values: someone must hear of a value before it is overwritten
+        self.plain = True
+        self.watched = False
         self._gone: set[bytes] = set()  # keys that a log may still know, deleted from entries
 
     # Writing.
 
     def put(self, key: bytes, value: bytes | ChainReference) -> None:
         """Sets the newest value of the key."""
-        if self._watched:
+        if self.watched:
             self._touch(key)
         self.entries[key] = value
         if value.__class__ is bytes:
@@ -111,16 +108,16 @@ class TableMemory:
         else:
             self.weight += len(key) + CHAIN_REFERENCE.size + ENTRY_WEIGHT
             self._large_count += 1
-            self._plain = False
-            self._watched = True
+            self.plain = False
+            self.watched = True
 
     def remove(self, key: bytes) -> None:
         """Sets a tombstone, whether or not the key is there."""
-        if self._watched:
+        if self.watched:
             self._touch(key)
         self.entries[key] = None
         self.weight += len(key) + ENTRY_WEIGHT
-        self._plain = False
+        self.plain = False
 
     def get(self, key: bytes, default: StoredValue | Missing = MISSING) -> StoredValue | Missing:
         """The stored value, None for a tombstone, `default` when the table says nothing of the key."""
@@ -132,15 +129,15 @@ class TableMemory:
         O(len(other)); the other table stays readable for those who still hold it.
         """
         assert other is not self
-        if self._watched:
+        if self.watched:
             for key in other.entries:
                 self._touch(key)
         self.entries.update(other.entries)
         self.weight += other.weight
         self.dropped_large += other.dropped_large
         self._large_count += other._large_count
-        self._plain = self._plain and other._plain
-        self._watched = bool(self._logs) or self._large_count > 0
+        self.plain = self.plain and other.plain
+        self.watched = bool(self._logs) or self._large_count > 0
         return self
 
     def dismantle(self) -> Iterator[int]:
@@ -229,7 +226,7 @@ class TableMemory:
         if keys is None:
             keys = self.keys_sorted()
         stored = list(map(self.entries.__getitem__, keys))
-        if self._plain:
+        if self.plain:
             return Columns(keys, stored, bytes(len(stored)))  # type: ignore[arg-type]  # all are bytes: plain
         return columns_of_stored(keys, stored)
 
@@ -247,7 +244,7 @@ class TableMemory:
         self._logs.append(log)
         if holds:
             self._holding.append(log)
-        self._watched = True
+        self.watched = True
         return log
 
     def log_value(self, log: Log, key: bytes) -> StoredValue | Missing:
@@ -315,7 +312,7 @@ class TableMemory:
             kept = ([key for key in run if key in entries] for run in self._runs)
             self._runs = [run for run in kept if run]
             self._run_keys = sum(map(len, self._runs))
-        self._watched = bool(self._logs) or self._large_count > 0
+        self.watched = bool(self._logs) or self._large_count > 0
 
     def _touch(self, key: bytes) -> None:
         """Before the value of the key is overwritten: saves it in the logs, or drops it."""
@@ -327,7 +324,7 @@ class TableMemory:
             self._gone.discard(key)
         elif isinstance(old, ChainReference):
             self._large_count -= 1
-            self._watched = bool(self._logs) or self._large_count > 0
+            self.watched = bool(self._logs) or self._large_count > 0
             self._drop_unless_held(key, old)
 
     def _drop_unless_held(self, key: bytes, value: ChainReference) -> None:
@@ -341,6 +338,6 @@ class TableMemory:
         # By identity: two empty logs are equal.
         self._logs = [active for active in self._logs if active is not log]
         self._holding = [active for active in self._holding if active is not log]
-        self._watched = bool(self._logs) or self._large_count > 0
+        self.watched = bool(self._logs) or self._large_count > 0
         if not self._logs:
             self._gone.clear()

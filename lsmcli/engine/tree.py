@@ -2,8 +2,8 @@
 
 Invariants:
 - the newest version of a key is found first: mutable table, immutable table, level 0, 1, ... 6;
-- key_range covers every key in memory and in visible tables, so that two comparisons rule out most
-  absent keys; it only ever grows while the tree is open;
+- key_range covers every key in visible tables, so that two comparisons rule out most keys that are not in
+  memory; it only ever grows while the tree is open;
 - between bars no level holds more than table_count_max_for_level tables;
 - a scope is a log of old values on the mutable table; the mutable table is never swapped under it.
 
@@ -26,6 +26,7 @@ from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest import Manifest
+from lsmcli.engine.op_path import OpTree
 from lsmcli.engine.schema import BlockKind, BlockReference, ChainReference
 from lsmcli.engine.table import check_index, check_value, damage_in_table, lookup
 from lsmcli.engine.table_info import TableInfo
@@ -60,8 +61,10 @@ NEGATIVE: Final = Lookup(LookupKind.NEGATIVE)
 LookupSteps = Generator[tuple[BlockReference, BlockKind], Any, Any]
 
 
-class Tree:
+class Tree(OpTree):
     """See the module's docstring. Not safe for several threads by itself; the database locks."""
+
+    table_mutable: TableMemory
 
     def __init__(self, config: TreeConfig, grid: Grid, manifest: Manifest) -> None:
         self.config = config
@@ -109,11 +112,9 @@ class Tree:
 
     def put(self, key: bytes, value: bytes | ChainReference) -> None:
         self.table_mutable.put(key, value)
-        self.key_range_update(key)
 
     def remove(self, key: bytes) -> None:
         self.table_mutable.remove(key)
-        self.key_range_update(key)
 
     def key_range_update(self, key: bytes) -> None:
         """Widens the key range so that it contains the key."""
@@ -125,7 +126,7 @@ class Tree:
             self.key_max = key
 
     def key_range_contains(self, key: bytes) -> bool:
-        """False: the key is surely absent. True: it may be there."""
+        """False: the key is surely in no table. True: it may be there."""
         return self.key_min is not None and self.key_min <= key <= self.key_max
 
     # Scopes.
@@ -322,6 +323,7 @@ class Tree:
         """The immutable table is on disk now; returns it. Values overwritten in it are still to be released."""
         flushed, self.table_immutable = self.table_immutable, TableMemory()
         self.table_mutable.dropped_large += flushed.dropped_large
+        self.key_range_open()
         return flushed
 
     def assert_between_bars(self) -> None:

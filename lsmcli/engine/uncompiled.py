@@ -25,6 +25,7 @@ ushort = int
 uint = int
 ulonglong = int
 Py_ssize_t = int
+p_char = Any
 p_uchar = Any
 p_const_uchar = Any
 p_uint = Any
@@ -34,11 +35,17 @@ NULL: Any = None
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Class = TypeVar("_Class", bound=type)
+_T = TypeVar("_T")
 
 
-def cclass(target: _Class) -> _Class:
-    """A class whose attributes are fields of a C struct, out of reach for Python."""
-    return target
+def cclass(kind: _Class) -> _Class:
+    """A class whose declared attributes are fields of C. Ordinary classes may inherit from it."""
+    return kind
+
+
+def declare(kind: type[_T], value: _T | None = None, *, visibility: str = "private") -> _T:
+    """A variable with this value; or a field of a cclass with its first one, which with "public" is seen outside."""
+    return kind() if value is None and kind in (int, bool) else value  # type: ignore[return-value]
 
 
 def final(target: _Class) -> _Class:

@@ -16,29 +16,23 @@ Bytes live, free and asked for are compared by `appended` alone, which never wra
     size 1000, start at 600, tail at 960: live 360. A record of 72 skips 40 and takes 72: live 472, tail at 72.
 """
 
-import struct
 from typing import Final
 
-from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import MIB
 from lsmcli.engine.errors import DamageError
+from lsmcli.engine.op_path import OpLog
 from lsmcli.engine.schema import CHECKSUM_SIZE, WAL_ALIGNMENT, WAL_RECORD_HEADER, WalRecordKind
 from lsmcli.engine.storage import Storage
-from lsmcli.engine.wal_recovery import HEADER_SIZE, OP_MAX, UUID_HALF_SIZE, WalPosition, record_size, recover
+from lsmcli.engine.wal_recovery import OP_MAX, UUID_HALF_SIZE, WalPosition, record_size, recover
 
 __all__ = ["Wal", "WalPosition", "record_size"]
 
 _COPY_SIZE_MAX: Final = 1 * MIB
-_OP: Final = int(WalRecordKind.OP)
 _PADDING: Final = tuple(bytes(-size % WAL_ALIGNMENT) for size in range(WAL_ALIGNMENT))
-# The part of the header that the checksum covers: everything behind the checksum, its first field.
-_COVERED: Final = struct.Struct("<" + "".join(code for _, code in WAL_RECORD_HEADER.fields[1:]))
-assert _COVERED.size == HEADER_SIZE - CHECKSUM_SIZE
-_PACK_COVERED: Final = _COVERED.pack
 
 
-class Wal:
-    """The writer's end of the log. `start`, `tail` and `op_synced` come from recover()."""
+class Wal(OpLog):
+    """The writer's end of the log; its appends are in OpLog. `start`, `tail` and `op_synced` come from recover()."""
 
     def __init__(
         self,
@@ -57,11 +51,12 @@ class Wal:
         self.offset = offset
         self.size = size
         self.start = start
+        self.appended_start = start.appended
         self.op, self.position, self.chain, self.appended = tail
         self.op_synced = op_synced
         self.op_told = op_synced  # the largest op_synced that the ring or the superblock has
         self.uuid = uuid
-        self._uuid_half = uuid[:UUID_HALF_SIZE]
+        self.uuid_half = uuid[:UUID_HALF_SIZE]
         self._moved_from = (start.appended, start.appended, 0)  # base, where a ring's end was skipped, by how much
 
     @property
@@ -72,23 +67,19 @@ class Wal:
     @property
     def live_size(self) -> int:
         """Bytes between start and tail, a skipped end of the ring included."""
-        return self.appended - self.start.appended
+        return self.appended - self.appended_start
 
     def fits(self, body_size: int) -> bool:
         """Whether a record with this body can be appended without touching a live one.
 
         A record of up to half the ring fits whenever nothing is live.
         """
-        return self._appended_after(record_size(body_size)) - self.start.appended <= self.size
-
-    def append_op(self, body: bytes, entry_count: int) -> int:
-        """Write the next op and return its number; not synced. The caller has asked fits()."""
-        return self._write(_OP, self.op + 1, body, entry_count)
+        return self._appended_after(record_size(body_size)) - self.appended_start <= self.size
 
     def append(self, kind: WalRecordKind, body: bytes = b"", entry_count: int = 0) -> int:
         """Write a record of any kind and return its op; every kind but MARK takes the next op number."""
         op = self.op if kind == WalRecordKind.MARK else self.op + 1
-        return self._write(int(kind), op, body, entry_count)
+        return self.append_record(int(kind), op, body, entry_count)
 
     def mark(self) -> None:
         """Leave op_synced where the next open finds it, unless it is known there or the ring is full; not synced."""
@@ -123,6 +114,7 @@ class Wal:
         assert self.start.appended <= start.appended <= self.appended
         assert self.start.op <= start.op <= self.op
         self.start = start
+        self.appended_start = start.appended
         if start.op > self.op_told:
             self.op_told = start.op
 
@@ -166,6 +158,7 @@ class Wal:
         self.offset, self.size = offset, size
         tail = self.moved(self.tail)
         self.start = self.moved(start)
+        self.appended_start = self.start.appended
         self.position, self.appended = tail.position, tail.appended
         return self.start
 
@@ -179,33 +172,3 @@ class Wal:
     def _appended_after(self, stored_size: int) -> int:
         room = self.size - self.position
         return self.appended + stored_size + (room if stored_size > room else 0)
-
-    def _write(self, kind: int, op: int, body: bytes, entry_count: int) -> int:
-        body_size = len(body)
-        stored_size = (HEADER_SIZE + WAL_ALIGNMENT - 1 + body_size) & -WAL_ALIGNMENT  # record_size, without the call
-        position = self.position
-        appended = self.appended + stored_size
-        if position + stored_size > self.size:
-            appended += self.size - position
-            self._skip(appended)
-            position = 0
-        assert appended - self.start.appended <= self.size, "the caller asks fits() first"
-        op_synced = self.op_synced
-        covered = _PACK_COVERED(self.chain, self._uuid_half, op, op_synced, body_size, entry_count, kind, 0, 0) + body
-        chain = checksum(covered)
-        self.storage.write(self.offset + position, chain + covered + _PADDING[body_size % WAL_ALIGNMENT])
-        self.op = op
-        self.chain = chain
-        self.position = position + stored_size
-        self.appended = appended
-        self.op_told = op_synced
-        return op
-
-    def _skip(self, appended: int) -> None:
-        """Leave the ring's end unused, and nothing there that a reader could take for the next record.
-
-        An append that was interrupted behind its write can have left a whole record, unknown to us.
-        """
-        assert appended - self.start.appended <= self.size, "the caller asks fits() first"
-        if self.size - self.position >= HEADER_SIZE:
-            self.storage.write(self.offset + self.position, bytes(HEADER_SIZE))

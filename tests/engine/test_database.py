@@ -2,12 +2,15 @@
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lsmcli
+from lsmcli.engine.constants import TREE_ID_MAIN
+from lsmcli.engine.database import Database
 from lsmcli.engine.errors import (
     ClosedError,
     FileError,
@@ -216,13 +219,27 @@ def test_compact_gives_space_back(path: Path) -> None:
     assert verify(str(path)).ok
 
 
-def test_an_interrupted_change_gives_the_handle_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("change", [
+    lambda database: database.put(b"b", b"2"),
+    lambda database: database.put_many([(b"b", b"2")]),
+    lambda database: database.apply_one(TREE_ID_MAIN, b"b", b"2"),
+], ids=["put", "put_many", "the long way"])  # fmt: skip
+def test_an_interrupted_change_gives_the_handle_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Database], None]
+) -> None:
     database = lsmcli.open(path)
     database[b"a"] = b"1"
+    storage = database.forest.log.storage
+
+    class Interrupted:
+        def write(self, offset: int, data: bytes) -> None:
+            storage.write(offset, data)
+            raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(database.forest, "apply", lambda entries: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr(database.forest.log, "storage", Interrupted())
         with pytest.raises(KeyboardInterrupt):
-            database[b"b"] = b"2"
+            change(database)
     with pytest.raises(OutcomeUnknownError, match="reopen"):
         database.get(b"a")
     database.close()

@@ -18,6 +18,7 @@ import pytest
 from lsmcli.engine import superblock
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.forest import Forest
+from lsmcli.engine.large_values import write_large
 from lsmcli.engine.schema import FORMAT_VERSION, ScopeState
 from lsmcli.engine.verifier import verify
 from lsmcli.engine.wal_entry import encode_entries
@@ -78,7 +79,7 @@ class Writer:
 
     def op_large(self, name: bytes, content: bytes) -> None:
         self.forest.prepare(1000)
-        chain = self.forest.write_large(2, content)
+        chain = write_large(self.forest.file, 2, content, op=self.forest.op + 1)
         self.forest.write([(2, name, chain)], encode_entries([(2, name, chain)]))
 
 

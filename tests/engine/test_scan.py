@@ -107,4 +107,5 @@ def test_an_abandoned_scan_holds_nothing() -> None:
     assert run.database.forest.scans_open == 1
     del pairs
     put(run, (b"other", b"y"))
+    run.database.sync()
     assert run.database.forest.scans_open == 0
