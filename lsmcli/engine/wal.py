@@ -29,6 +29,11 @@ from lsmcli.engine.wal_recovery import HEADER_SIZE, OP_MAX, UUID_HALF_SIZE, WalP
 __all__ = ["Wal", "WalPosition", "record_size"]
 
 _COPY_SIZE_MAX: Final = 1 * MIB
+_COPY_WHOLE_SIZE_MAX: Final = 4 * MIB  # a live log up to this size is copied by one write, if it lies in one piece
+_BODY_SIZE_OFFSET: Final = WAL_RECORD_HEADER.size - struct.calcsize(
+    "<QIBBH"
+)  # `size` and what is behind it in a header
+_BODY_SIZE_AT: Final = struct.Struct("<Q").unpack_from
 _OP: Final = int(WalRecordKind.OP)
 _PADDING: Final = tuple(bytes(-size % WAL_ALIGNMENT) for size in range(WAL_ALIGNMENT))
 # The part of the header that the checksum covers: everything behind the checksum, its first field.
@@ -140,6 +145,11 @@ class Wal:
         assert offset + size <= self.offset or self.offset + self.size <= offset
         self.sync()
         start = self.start
+        if self.live_size <= _COPY_WHOLE_SIZE_MAX and self.position - start.position == self.live_size:
+            live = self.storage.read(self.offset + start.position, self.live_size)
+            if self._is_chain(live):
+                self.storage.write(offset, live)
+                return self._moved_to(offset, size, skip_at=self.appended, skipped=0)
         skip_at, skipped = self.appended, 0
         before, written = start, 0
         batch: list[bytes] = []
@@ -162,12 +172,30 @@ class Wal:
                 written += batch_size
                 batch, batch_size = [], 0
         assert written == self.live_size - skipped
-        self._moved_from = (start.appended, skip_at, skipped)
+        return self._moved_to(offset, size, skip_at, skipped)
+
+    def _moved_to(self, offset: int, size: int, skip_at: int, skipped: int) -> WalPosition:
+        """The live records stand in this ring now, without the bytes skipped in the old one; returns the start."""
+        self._moved_from = (self.start.appended, skip_at, skipped)
         self.offset, self.size = offset, size
         tail = self.moved(self.tail)
-        self.start = self.moved(start)
+        self.start = self.moved(self.start)
         self.position, self.appended = tail.position, tail.appended
         return self.start
+
+    def _is_chain(self, live: bytes) -> bool:
+        """Whether these bytes are the live records, all of them and intact: each has its checksum, and that of the one
+        before. 1 µs per record."""
+        view = memoryview(live)
+        chain = self.start.chain
+        at = 0
+        while at < len(live) and live[at + CHECKSUM_SIZE : at + 2 * CHECKSUM_SIZE] == chain:
+            end = at + HEADER_SIZE + _BODY_SIZE_AT(live, at + _BODY_SIZE_OFFSET)[0]
+            chain = live[at : at + CHECKSUM_SIZE]
+            if end > len(live) or checksum(view[at + CHECKSUM_SIZE : end]) != chain:
+                return False
+            at = end + -end % WAL_ALIGNMENT
+        return at == len(live) and chain == self.chain
 
     def moved(self, position: WalPosition) -> WalPosition:
         """Where a position from before the last relocate() lies now; it must have been live then."""
