@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE_ORDER = """
     uncompiled entry_order entry_pack packed_entries block_merge
     errors constants tree_name key_range checksum composite_key schema
-    lock_holder storage_errors file_name file_system file_lock scratch_file storage
+    lock_holder storage_errors file_name file_system file_lock scratch_file sync_ahead storage
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory memory_merge table table_iterator
