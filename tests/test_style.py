@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE_ORDER = """
     uncompiled entry_order entry_pack packed_entries block_merge
     errors constants tree_name key_range checksum composite_key schema
-    lock_holder storage_errors file_name file_system file_lock scratch_file file_write storage
+    lock_holder storage_errors file_name file_system file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain

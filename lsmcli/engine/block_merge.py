@@ -183,12 +183,10 @@ class RunHeap:
         self.places = bytearray(4 * (len(runs) + 1))
         _heap_begin(self)
 
-    def fill(self, stage: BlockStage) -> bool:
-        """Moves entries into the stage until the next one does not fit, or there are no more. False: none are left.
-
-        0.1 µs per entry.
-        """
-        return _heap_fill(self, stage)
+    def fill(self, stage: BlockStage, entries_max: int) -> bool:
+        """Moves entries into the stage until there are so many in it, the next one does not fit, or there are no more.
+        False: none are left. 0.2 µs per entry."""
+        return _heap_fill(self, stage, entries_max)
 
 
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
@@ -447,14 +445,14 @@ def _heap_sink(
 
 
 @cython.cfunc
-def _heap_fill(heap: RunHeap, stage: BlockStage) -> cython.bint:
+def _heap_fill(heap: RunHeap, stage: BlockStage, entries_max: cython.Py_ssize_t) -> cython.bint:
     runs: list[Run] = heap.runs
     prefixes: cython.p_ulonglong = cython.cast(cython.p_ulonglong, PyByteArray_AS_STRING(heap.prefixes))
     places: cython.p_uint = cython.cast(cython.p_uint, PyByteArray_AS_STRING(heap.places))
     run: Run
     while heap.size:
         run = runs[places[0]]
-        if not _stage_entry(stage, run):
+        if stage.count >= entries_max or not _stage_entry(stage, run):
             return True
         run.at += 1
         if run.at < run.count:

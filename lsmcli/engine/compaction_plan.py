@@ -34,7 +34,7 @@ from lsmcli.engine.constants import LEVELS
 from lsmcli.engine.index_block import index_block_size
 from lsmcli.engine.manifest import table_count_max_for_level
 from lsmcli.engine.manifest_level import ManifestLevel
-from lsmcli.engine.memory_merge import SORT_STEP_ENTRIES, SORT_STEP_WEIGHT, sort_memory
+from lsmcli.engine.memory_merge import RUN_ENTRIES, SORT_STEP_ENTRIES, sort_memory
 from lsmcli.engine.table_memory import DISMANTLE_STEP_ENTRIES, TableMemory
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.value_block import value_block_size
@@ -202,9 +202,8 @@ def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
             blocks = _blocks_of(level_a) // level_a.count + _blocks_of(level_b) // level_a.count
             steps += shed * (blocks * STEPS_PER_BLOCK if least.overlapped else 1)
     if half == HALVES - 1 and flush and tree.table_immutable.entries:
-        blocks = tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
-        blocks += _blocks_of(manifest.levels[_level_of_flush(tree)])
-        steps += blocks * STEPS_PER_BLOCK
-        steps += len(tree.table_immutable.entries) * SORT_STEP_WEIGHT // SORT_STEP_ENTRIES
-        steps += len(tree.table_immutable.entries) // DISMANTLE_STEP_ENTRIES
+        blocks = _blocks_of(manifest.levels[_level_of_flush(tree)])
+        steps += blocks * STEPS_PER_BLOCK + tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
+        count = len(tree.table_immutable.entries)
+        steps += count // SORT_STEP_ENTRIES + count // RUN_ENTRIES + count // DISMANTLE_STEP_ENTRIES
     return steps

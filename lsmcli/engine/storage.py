@@ -23,7 +23,6 @@ import os
 import stat
 import sys
 import time
-from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
@@ -34,6 +33,7 @@ from lsmcli.engine.file_write import FileWriter
 from lsmcli.engine.lock_holder import Writer
 from lsmcli.engine.scratch_file import Scratch, ScratchFile
 from lsmcli.engine.storage_errors import FileMissingError
+from lsmcli.engine.sync_ahead import SyncAhead
 
 __all__ = ["FileMissingError", "FileStorage", "Storage", "Writer"]
 
@@ -111,14 +111,13 @@ class FileStorage(FileWriter):
     what write() stored. Reads may run in several threads at once; changes come from one.
     """
 
-    __slots__ = ("_ahead", "_ahead_pid", "_lock_pid", "_poison", "_size_least", "name", "path", "writable")
+    __slots__ = ("_ahead", "_lock_pid", "_poison", "_size_least", "name", "path", "writable")
 
     def __init__(self, fd: int, name: str, path: str, *, writable: bool) -> None:
         self._fd = fd
         self._lock_pid = 0  # the process that took the lock; 0: not locked
         self._poison = ""  # why nothing may be written any more
-        self._ahead = allocate_lock()  # held while a sync runs beside
-        self._ahead_pid = 0
+        self._ahead = SyncAhead()
         self._refuses = not writable
         self._size_least = 0  # a file shorter than this was cut by somebody else; known once it is locked
         self.name = name
@@ -239,7 +238,7 @@ class FileStorage(FileWriter):
 
     def sync(self) -> None:
         """As Storage.sync: one attempt, behind one that is under way, whose error the kernel may tell only once."""
-        self._wait_ahead()
+        self._ahead.wait()
         if self._refuses:
             self.refuse()
         try:
@@ -248,34 +247,21 @@ class FileStorage(FileWriter):
             self._fail(f"a sync failed ({error.strerror})", error)
 
     def sync_ahead(self) -> bool:
-        """As Storage.sync_ahead: one sync in a thread of its own, and never two at a time."""
+        """As Storage.sync_ahead."""
         if self._refuses:
             self.refuse()
-        if self._ahead.acquire(blocking=False):
-            self._ahead_pid = os.getpid()
-            try:
-                start_new_thread(self._sync_beside, ())
-            except RuntimeError:  # no more threads: the sync() to come does it all
-                self._ahead.release()
-        return not self._ahead.locked()
+        self._ahead.begin(self._sync_beside)
+        return self._ahead.ended()
 
     def _sync_beside(self) -> None:
         try:
             _sync_data(self._fd)
         except OSError as error:
             self._set_poison(f"a sync failed ({error.strerror})")
-        finally:
-            self._ahead.release()
-
-    def _wait_ahead(self) -> None:
-        """Until nothing runs beside; a forked child has no such thread, only its lock."""
-        if self._ahead.locked() and self._ahead_pid == os.getpid():
-            with self._ahead:
-                pass
 
     def sync_ahead_ended(self) -> bool:
         """As Storage.sync_ahead_ended."""
-        return not self._ahead.locked()
+        return self._ahead.ended()
 
     def sync_with_directory(self) -> None:
         """Sync the file and its directory entry: what a dead process wrote counts only after this."""
@@ -430,7 +416,7 @@ class FileStorage(FileWriter):
         """As Storage.close; never raises. In a forked child the parent's lock stays."""
         if self._fd < 0:
             return
-        self._wait_ahead()
+        self._ahead.wait()
         fd, self._fd, self._refuses = self._fd, -1, True
         try:
             try:

@@ -1,36 +1,41 @@
-"""Syncs that go on in a thread, beside what is written next."""
+"""A sync beside the puts: never two, never promised, and its failure is that of any sync."""
 
 import errno
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from lsmcli.engine import storage
-from lsmcli.engine.errors import OutcomeUnknownError
+from lsmcli.engine import storage, sync_ahead
+from lsmcli.engine.errors import OutcomeUnknownError, ReadOnlyError
 from lsmcli.engine.storage import FileStorage
 
 
-def test_a_sync_ahead_that_fails_gives_the_handle_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def file(tmp_path: Path) -> FileStorage:
+    return FileStorage.create(str(tmp_path / "a.lsm"), bytes(8192))
+
+
+def test_one_that_fails_gives_the_handle_up(file: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel may tell of it once, to that sync alone: so it counts like the failure of any other."""
 
     def fails(fd: int) -> None:
         raise OSError(errno.EIO, "simulated")
 
-    file = FileStorage.create(str(tmp_path / "a.lsm"), bytes(8192))
     monkeypatch.setattr(storage, "_sync_data", fails)
     file.sync_ahead()
     with pytest.raises(OutcomeUnknownError, match="a sync failed"):
         file.sync()
     with pytest.raises(OutcomeUnknownError):
         file.write(0, b"x")
+    with pytest.raises(OutcomeUnknownError):
+        file.sync_ahead()
     assert file.sync_ahead_ended()
     file.close()
 
 
-def test_a_sync_waits_for_the_one_beside_it_and_so_does_a_close(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sync_waits_for_it_and_so_does_a_close(file: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     begun, go = threading.Event(), threading.Event()
     sync_data = storage._sync_data
@@ -43,7 +48,6 @@ def test_a_sync_waits_for_the_one_beside_it_and_so_does_a_close(
         sync_data(fd)
         steps.append("ends")
 
-    file = FileStorage.create(str(tmp_path / "a.lsm"), bytes(8192))
     monkeypatch.setattr(storage, "_sync_data", slow)
     assert not file.sync_ahead()
     begun.wait()
@@ -56,3 +60,39 @@ def test_a_sync_waits_for_the_one_beside_it_and_so_does_a_close(
     file.sync_ahead()
     file.close()
     assert steps[4:] == ["begins", "ends"]
+
+
+def test_where_there_are_no_more_threads_it_is_left_to_the_sync_behind(
+    file: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(function: object, arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(sync_ahead, "start_new_thread", refused)
+    assert file.sync_ahead()
+    file.sync()
+    file.close()
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have(
+    file: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(storage, "_sync_data", lambda fd: go.wait())
+    file.sync_ahead()
+    pid = os.fork()
+    if pid == 0:
+        file.close()
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    go.set()
+    file.close()
+
+
+def test_a_reader_has_none(file: FileStorage) -> None:
+    reader = FileStorage.open(file.path, writable=False)
+    with pytest.raises(ReadOnlyError):
+        reader.sync_ahead()
+    assert reader.sync_ahead_ended()
+    reader.close()
+    file.close()
