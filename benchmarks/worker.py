@@ -104,7 +104,7 @@ class Worker:
             "bytes_put": measured.size,
             "file_size": file_size(self.path),
             "data_size": self.data.stored_count() * self.data.entry_size,
-            **({"put_us": measured.beside_us} if measured.beside_us else {}),
+            **({"put_us": measured.put_us, "refresh_us": measured.refresh_us} if measured.put_us else {}),
             **{
                 f"p{percent:g}_us": measured.latencies.percentile_us(percent)
                 for percent in (50, 99, 99.9, 100)

@@ -155,7 +155,7 @@ def seekrandom(bench: Workbench) -> None:
 
 
 def readwhilewriting(bench: Workbench) -> None:
-    """Gets by a reader beside this writer, which puts all the time. An operation is a get; beside_us: of a put."""
+    """Gets by a reader beside this writer, which puts all the time. An operation is a get."""
     fillbatch(bench)
     bench.restart()
     data = bench.data
@@ -171,7 +171,7 @@ def readwhilewriting(bench: Workbench) -> None:
         beside.stop()
     puts_us = bench.measured().us_per_operation
     bench.restart()
-    bench.beside_us = puts_us
+    bench.beside = puts_us, reads.refresh_ns / 1000 / max(1, reads.refreshes)
     bench.took(reads.operations, reads.ns, reads.operations * data.entry_size)
 
 
