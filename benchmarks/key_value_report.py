@@ -76,7 +76,9 @@ def meets(wanted: float, worth: float, goal: Goal) -> bool:
 
 
 # What else an answer holds, and the row that it becomes: behind the row of its workload, or behind all of them.
-LATENCIES = {"p50": "p50_us", "p99": "p99_us", "p99.9": "p99.9_us", "max": "p100_us", "puts": "put_us"}
+LATENCIES = {
+    "p50": "p50_us", "p99": "p99_us", "p99.9": "p99.9_us", "max": "p100_us", "puts": "put_us", "refresh": "refresh_us",
+}  # fmt: skip
 OTHERS = [
     *((f"bytes written, {row}", "× put", row, "bytes_written", "bytes_put") for row in WRITES),
     *((f"cpu of all threads, {row}", "µs", row, "cpu_us", "") for row in WRITES),
@@ -184,7 +186,12 @@ def chart(figures: Figures, path: Path) -> None:
         return
     figure, panel = pyplot.subplots(figsize=(8, 0.9 + 0.26 * len(rows)))
     ratios = [row.ratio or 0.0 for row in rows]
-    bars = panel.barh([row.name for row in rows], ratios, color=["#1f6feb" if r >= 1 else "#c98b2b" for r in ratios])
+    bars = panel.barh(
+        [row.name for row in rows],
+        [r - 1 for r in ratios],
+        left=1,
+        color=["#1f6feb" if r >= 1 else "#c98b2b" for r in ratios],
+    )
     panel.bar_label(bars, [f"{row.ratio:.2f}x {row.best_peer}" for row in rows], padding=3)
     panel.axvline(1, color="#57606a", linewidth=0.8)
     panel.set_xscale("log")

@@ -1,7 +1,7 @@
 """A reader beside a writer: in a process of its own, or as a thread where a store cannot be open in two processes.
 
     writer   ── starts ──>  reader: opens the store, says "ready"
-    puts, puts, puts, ...   looks for what is new, gets a thousand keys, looks for what is new, ...
+    puts, puts, puts, ...   looks for what is new, gets ten thousand keys, looks for what is new, ...
              <── figures ── ends
 
 What is read may have been put at any time, so each value is compared with all that can have been put under its key.
@@ -19,6 +19,7 @@ from lsmcli.benchmark.store import CACHE_SIZE
 from lsmcli.benchmark.workbench import CHUNK, WrongAnswerError
 from lsmcli.engine.errors import FileError
 
+REFRESH_EVERY: Final = 10 * CHUNK
 _WRONG: Final = "wrong: "
 _CHILD: Final = "from lsmcli.benchmark.beside import child; child()"
 
@@ -31,10 +32,12 @@ class Reader(NamedTuple):
 
 
 class Reads(NamedTuple):
-    """How many gets were done, and how long they took."""
+    """How many gets were done, and how long they took with the refreshes between them; those by themselves."""
 
     operations: int
     ns: int
+    refreshes: int
+    refresh_ns: int
 
 
 class Beside(Protocol):
@@ -53,20 +56,24 @@ class Beside(Protocol):
 def read(reader: Reader, data: Data, count: int) -> Reads:
     """So many gets by chance. Raises WrongAnswerError for a value that was never put under its key."""
     rng = data.rng("reader")
-    ns = done = 0
+    ns = done = refreshes = refresh_ns = 0
     get = reader.get
     while done < count:
+        if done % REFRESH_EVERY == 0:
+            began = perf_counter_ns()
+            reader.refresh()
+            refresh_ns += perf_counter_ns() - began
+            refreshes += 1
         numbers = rng.choices(range(0, 2 * data.entries, 2), k=CHUNK)
         keys = data.keys(numbers)
         began = perf_counter_ns()
-        reader.refresh()
         values = [get(key) for key in keys]
         ns += perf_counter_ns() - began
         done += CHUNK
         for number, value in zip(numbers, values, strict=True):
             if all(value != data.value_of(number, generation) for generation in range(1, GENERATION_MAX + 1)):
                 raise WrongAnswerError(f"get of {data.keys([number])[0]!r} beside a writer")
-    return Reads(done, ns)
+    return Reads(done, ns + refresh_ns, refreshes, refresh_ns)
 
 
 class ProcessBeside:
@@ -90,8 +97,7 @@ class ProcessBeside:
             raise FileError(f"the reader beside the writer failed: {said[-1]}")
         if out.startswith(_WRONG.encode()):
             raise WrongAnswerError(out.decode(errors="replace").removeprefix(_WRONG).strip())
-        operations, ns = out.split()
-        return Reads(int(operations), int(ns))
+        return Reads(*map(int, out.split()))
 
     def stop(self) -> None:
         """Kills it, which does a reader no harm."""
@@ -146,11 +152,11 @@ def serve(words: list[str], reader_of: Callable[[str], Reader]) -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     try:
-        operations, ns = read(reader, data, count)
+        reads = read(reader, data, count)
     except WrongAnswerError as error:
         sys.stdout.write(f"{_WRONG}{error.what}\n")
     else:
-        sys.stdout.write(f"{operations} {ns}\n")
+        sys.stdout.write(f"{' '.join(map(str, reads))}\n")
 
 
 def lsmcli_reader(path: str) -> Reader:

@@ -36,14 +36,16 @@ class WrongAnswerError(DamageError):
 class Measurement(NamedTuple):
     """One workload, once. latencies: of each call; none of them where only chunks were timed.
 
-    beside_us: of a put by the writer, where the operations are the gets of a reader beside it.
+    Where the operations are the gets of a reader beside a writer: put_us: of a put by the writer, refresh_us: of a look
+    for newer writes by the reader.
     """
 
     operations: int
     seconds: float
     size: int  # bytes of keys and values that went in or came out
     latencies: Latencies
-    beside_us: float = 0.0
+    put_us: float = 0.0
+    refresh_us: float = 0.0
 
     @property
     def us_per_operation(self) -> float:
@@ -76,7 +78,7 @@ class Workbench:
 
     def restart(self) -> None:
         """Forget what was measured so far."""
-        self.beside_us = 0.0
+        self.beside = (0.0, 0.0)
         self._operations = 0
         self._ns = 0
         self._size = 0
@@ -95,7 +97,7 @@ class Workbench:
 
     def measured(self) -> Measurement:
         """What was measured so far."""
-        return Measurement(self._operations, self._ns / 1e9, self._size, self._latencies, self.beside_us)
+        return Measurement(self._operations, self._ns / 1e9, self._size, self._latencies, *self.beside)
 
     def clear(self) -> None:
         """An empty store again."""

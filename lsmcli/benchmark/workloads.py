@@ -8,8 +8,8 @@ Keys are drawn by the workload's own source of chance, so the same seed asks the
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import cycle
 from random import Random
+from time import sleep
 from typing import Any, Final, NamedTuple
 
 from lsmcli.benchmark.data import Zipf
@@ -22,6 +22,7 @@ HOT_SHARE: Final = 100  # one key in so many is hot
 DELETE_SHARE: Final = 2
 SEEK_SHARE: Final = 10  # a workload of longer operations does one for so many entries
 READER_SHARE: Final = 5
+READER_POLL_S: Final = 0.01
 YCSB_SHARE: Final = 5
 YCSB_SCAN_SHARE: Final = 20
 SCAN_MAX: Final = 100  # entries of a scan of YCSB E
@@ -155,23 +156,26 @@ def seekrandom(bench: Workbench) -> None:
 
 
 def readwhilewriting(bench: Workbench) -> None:
-    """Gets by a reader beside this writer, which puts all the time. An operation is a get; beside_us: of a put."""
+    """Gets by a reader beside this writer, which overwrites each entry once at most. An operation is a get."""
     fillbatch(bench)
     bench.restart()
     data = bench.data
     count = operations_of(bench, READER_SHARE)
     beside = bench.store.beside(data, count)
     try:
-        for numbers in cycle(chunks(data.order)):
+        for numbers in chunks(data.order):  # at most once around: a reader that falls behind would never end
             bench.puts(bench.calls.put, [2 * number for number in numbers])
             if not beside.running():
                 break
+        while beside.running():
+            sleep(READER_POLL_S)
+            bench.advance(0)
         reads = beside.reads()
     finally:
         beside.stop()
     puts_us = bench.measured().us_per_operation
     bench.restart()
-    bench.beside_us = puts_us
+    bench.beside = puts_us, reads.refresh_ns / 1000 / max(1, reads.refreshes)
     bench.took(reads.operations, reads.ns, reads.operations * data.entry_size)
 
 

@@ -169,7 +169,11 @@ def record_of(name: str, measured: "Measurement") -> dict[str, Any]:
         "operations_per_s": round(measured.operations / seconds),
         "mb_per_s": round(measured.size / seconds / 1e6, 2),
         **latencies,
-        **({"put_us": round(measured.beside_us, 3)} if measured.beside_us else {}),
+        **(
+            {"put_us": round(measured.put_us, 3), "refresh_us": round(measured.refresh_us, 3)}
+            if measured.put_us
+            else {}
+        ),
     }
 
 
