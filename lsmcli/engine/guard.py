@@ -39,9 +39,11 @@ def give_up_after(database: "Database", error: BaseException) -> None:
     if isinstance(error, LsmError) and not isinstance(error, OutcomeUnknownError):
         return
     if database.unusable is None:
-        database.unusable = OutcomeUnknownError(
-            f"{database.path}: a change was interrupted ({type(error).__name__}), its outcome is unknown; "
-            "close and reopen the file to see what is stored"
+        database.give_up(
+            OutcomeUnknownError(
+                f"{database.path}: a change was interrupted ({type(error).__name__}), its outcome is unknown; "
+                "close and reopen the file to see what is stored"
+            )
         )
 
 
@@ -70,9 +72,11 @@ class BoundScope:
             close()
         except LsmError as error:
             if database.unusable is None and database.scope_status() is not None:
-                database.unusable = OutcomeUnknownError(
-                    f"{database.path}: the scope could not be ended ({error}); "
-                    "close and reopen the file, which undoes the scope"
+                database.give_up(
+                    OutcomeUnknownError(
+                        f"{database.path}: the scope could not be ended ({error}); "
+                        "close and reopen the file, which undoes the scope"
+                    )
                 )
             raise
 

@@ -30,6 +30,7 @@ p_const_uchar = Any
 p_uint = Any
 p_const_uint = Any
 p_ulonglong = Any
+p_const_ulonglong = Any
 NULL: Any = None
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -44,6 +45,12 @@ def cclass(target: _Class) -> _Class:
 def final(target: _Class) -> _Class:
     """A class that has no subclasses."""
     return target
+
+
+def declare(kind: type, *, visibility: str) -> Any:
+    """An attribute of a cclass that is seen from outside, with its first value."""
+    assert visibility == "public"
+    return kind()
 
 
 def cfunc(function: _Function) -> _Function:
@@ -67,6 +74,11 @@ def exceptval(*, check: bool) -> Callable[[_Function], _Function]:
     return inline
 
 
-def cast(target: Any, value: Any) -> Any:
-    """The same value, taken for another C type."""
+def address(variable: Any) -> Any:
+    """A pointer to a variable."""
+    return variable
+
+
+def cast(target: Any, value: Any, *, typecheck: bool = False) -> Any:
+    """The same value, taken for another C type; with typecheck it must be one, or None."""
     return value
