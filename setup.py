@@ -17,6 +17,7 @@ HOT = (
     "lsmcli.engine.op_columns",
     "lsmcli.engine.op_path",
     "lsmcli.engine.block_merge",
+    "lsmcli.engine.lookup",
     "lsmcli.formats.plain_rows",
 )
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
-    uncompiled entry_order entry_pack packed_entries block_merge
+    uncompiled entry_order entry_pack packed_entries block_merge lookup_interpreted lookup
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
@@ -33,18 +33,21 @@ ENGINE_ORDER = """
     manifest_level manifest_log manifest
     compaction_policy compaction bar checkpoint_pace
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_tree
-    tree scan
+    tree_lookup tree scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay spill forest full_compaction bulk_install
-    keyspace scan_steps content_checksum contents differences pin bulk_puts bulk_load statistics changes database
+    catalog keyspace scan_steps content_checksum contents differences pin bulk_puts bulk_load statistics
+    changes database
     import_progress opening
     backup verifier inspector
     salvage_survey salvage_log salvage_manifest salvage_tables salvage_merge salvage_report salvage
     health
 """.split()
 
-# Parts of the forest and of the database that have files of their own, and name the whole for the type checker only.
+# Parts of the forest, of the database and of a lookup that have files of their own, and name the whole for the type
+# checker only.
 ENGINE_TYPES_UPWARD = {
+    ("lookup_interpreted", "lookup"),
     ("replay", "forest"),
     ("wal_ring", "forest"),
     ("guard", "changes"),

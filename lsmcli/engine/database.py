@@ -14,9 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from lsmcli.engine import composite_key, full_compaction
+from lsmcli.engine import catalog, full_compaction
 from lsmcli.engine.block_chain import read_chain
 from lsmcli.engine.changes import Changes
 from lsmcli.engine.columns import Columns
@@ -62,11 +62,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SyncMode = Literal["normal", "commit"]
-
-CATALOG_FIELD_TREE: Final = b"tree"
-_CATALOG_KEY_NEXT_ID: Final = composite_key.encode(b"next tree id", b"")
-_TREE_ID_FIRST: Final = TREE_ID_MAIN + 1
-_TREE_ID_SIZE: Final = 2
 
 
 class Database(Changes):
@@ -128,10 +123,26 @@ class Database(Changes):
                 return forest
         raise self.too_old()
 
+    def forest_renew(self) -> None:
+        """In a reader: opens the newest state instead of the present one."""
+        self._lookups_end()
+        self.forest = self.forest_open()
+
+    def _lookups_end(self) -> None:
+        """What keyspaces hold for quick lookups is of no more use; the next one of each asks read()."""
+        for tree in self.forest.trees.values():
+            tree.manifest.point_lookup.fresh = False
+
+    def _trees_changed(self) -> None:
+        """Trees may have come or gone."""
+        self._trees_known = None
+        self._lookups_end()
+
     def give_up(self, reason: LsmError) -> None:
         """Every later call raises this."""
         self.unusable = reason
         self.gate_update()
+        self._lookups_end()
 
     def too_old(self) -> SnapshotTooOldError:
         return SnapshotTooOldError(f"{self.path}: a writer goes on faster than this can be read; try again")
@@ -141,7 +152,7 @@ class Database(Changes):
         with self.lock:
             self.usable()
             if self.read_only:
-                self.forest = self.forest_open()
+                self.forest_renew()
 
     def pinned(self) -> Pin:
         """A context manager: in its `with` block no scan of this handle fails because a writer went on.
@@ -208,7 +219,7 @@ class Database(Changes):
                 except DamageError:
                     if not (self.read_only and forest.file.superblock_moved()):
                         raise
-                self.forest = self.forest_open()
+                self.forest_renew()
             raise self.too_old()
 
     def load(self, packed: bytes) -> bytes:
@@ -302,7 +313,7 @@ class Database(Changes):
             self._after_scope(forest)
 
     def _after_scope(self, forest: Forest) -> None:
-        self._trees_known = None
+        self._trees_changed()
         if self.sync_each:
             forest.sync()
 
@@ -345,18 +356,18 @@ class Database(Changes):
             forest = self.writer()
             if name == TREE_NAME_MAIN or name in self._catalog():
                 raise TreeError(f"there is a tree {name!r} in {self.path} already; choose another name")
-            next_id = forest.tree(TREE_ID_CATALOG).get(_CATALOG_KEY_NEXT_ID)
-            tree_id = _TREE_ID_FIRST if next_id is None else int.from_bytes(next_id, "little")
-            tree_id = max(tree_id, _TREE_ID_FIRST, *(known + 1 for known in self._catalog().values()))
+            next_id = forest.tree(TREE_ID_CATALOG).get(catalog.KEY_NEXT_ID)
+            tree_id = catalog.TREE_ID_FIRST if next_id is None else int.from_bytes(next_id, "little")
+            tree_id = max(tree_id, catalog.TREE_ID_FIRST, *(known + 1 for known in self._catalog().values()))
             if tree_id > TREE_ID_MAX:
                 raise LimitError(f"{self.path} has had {TREE_ID_MAX} trees; no more can be created in it")
             self.apply(
                 [
-                    (TREE_ID_CATALOG, _catalog_key(name), tree_id.to_bytes(_TREE_ID_SIZE, "little")),
-                    (TREE_ID_CATALOG, _CATALOG_KEY_NEXT_ID, (tree_id + 1).to_bytes(_TREE_ID_SIZE + 1, "little")),
+                    (TREE_ID_CATALOG, catalog.key_of(name), tree_id.to_bytes(catalog.TREE_ID_SIZE, "little")),
+                    (TREE_ID_CATALOG, catalog.KEY_NEXT_ID, (tree_id + 1).to_bytes(catalog.TREE_ID_SIZE + 1, "little")),
                 ]
             )
-            self._trees_known = None
+            self._trees_changed()
             return Keyspace(self, tree_id)
 
     def drop_tree(self, name: str) -> None:
@@ -368,25 +379,16 @@ class Database(Changes):
                 raise TreeError("the main tree cannot be dropped; delete its entries instead")
             if name not in self._catalog():
                 raise TreeError(f"there is no tree {name!r} in {self.path}")
-            self.apply([(TREE_ID_CATALOG, _catalog_key(name), None)])
-            self._trees_known = None
+            self.apply([(TREE_ID_CATALOG, catalog.key_of(name), None)])
+            self._trees_changed()
             with Guard(self):
                 self._drop_orphans()
 
     def _catalog(self) -> dict[str, int]:
         """Names and ids of all trees but the main one."""
         if self._trees_known is None:
-            start = composite_key.encode(CATALOG_FIELD_TREE, b"")
-            trees: dict[str, int] = {}
-            for columns in self.scan_columns(TREE_ID_CATALOG, start, None, reverse=False, entries_first=64):
-                for key, value in zip(columns.keys, columns.values, strict=True):
-                    field, name = composite_key.decode(key)
-                    if field == CATALOG_FIELD_TREE:
-                        tree_id = int.from_bytes(value, "little")
-                        if len(value) != _TREE_ID_SIZE or tree_id < _TREE_ID_FIRST:
-                            raise DamageError("the catalog gives a tree an impossible id; run verify", zone="value")
-                        trees[name.decode(errors="surrogateescape")] = tree_id
-            self._trees_known = trees
+            steps = self.scan_columns(TREE_ID_CATALOG, catalog.START, None, reverse=False, entries_first=64)
+            self._trees_known = catalog.trees_of(steps)
         return self._trees_known
 
     def tree_required(self, tree_id: int) -> None:
@@ -423,7 +425,3 @@ class Database(Changes):
         with self.lock:
             forest = self.usable()
             return forest_stats(forest, tree_count=1 + len(self._catalog())) | {"path": self.path}
-
-
-def _catalog_key(name: str) -> bytes:
-    return composite_key.encode(CATALOG_FIELD_TREE, name.encode(errors="surrogateescape"))

@@ -137,6 +137,15 @@ def fingerprints_of_packed(packed: bytearray, at: int, count: int, width: int) -
     return pack_fingerprints([bytes(packed[keys_at + a : keys_at + b]) for a, b in pairwise(offsets)])
 
 
+def crc_tables() -> bytes:
+    """For a CRC-32 of four bytes at a time: four tables of 256 numbers of 32 bits, as this machine has them. Of a byte,
+    and of a byte with one, two and three zeros behind it."""
+    table = [crc32(bytes((i ^ 0xFF,))) ^ 0xFF00_0000 for i in range(256)]
+    for i in range(3 * 256):
+        table.append(table[table[i] & 0xFF] ^ (table[i] >> 8))
+    return struct.pack("=1024I", *table)
+
+
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
 
 
@@ -364,24 +373,6 @@ def _measure_packed(
 
 
 @cython.cfunc
-def _crc_tables() -> bytes:
-    """Four tables of 256 numbers: of a byte, and of a byte with one, two and three zeros behind it."""
-    packed: bytes = PyBytes_FromStringAndSize(cython.NULL, 4 * 256 * 4)
-    table: cython.p_uint = cython.cast(cython.p_uint, PyBytes_AS_STRING(packed))
-    i: cython.uint
-    _bit: cython.uint
-    crc: cython.uint
-    for i in range(256):
-        crc = i
-        for _bit in range(8):
-            crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
-        table[i] = crc
-    for i in range(256, 4 * 256):
-        table[i] = table[table[i - 256] & 0xFF] ^ (table[i - 256] >> 8)
-    return packed
-
-
-@cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
 def _crc32(data: cython.p_const_uchar, size: cython.Py_ssize_t, table: cython.p_uint) -> cython.uint:
@@ -447,13 +438,13 @@ def _fingerprints_of_packed(
     return column
 
 
-_CRC_TABLES: Final = _crc_tables() if cython.compiled else b""
+_CRC_TABLES: Final = crc_tables() if cython.compiled else b""
 
 if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled functions take the place of those above; without them, on a machine where they were not built,
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._entry_pack import (  # noqa: F401, I001
-            COMPILED, fingerprints_of_packed, fit_entries, measure_entries, measure_packed, pack_entries,
+            COMPILED, crc_tables, fingerprints_of_packed, fit_entries, measure_entries, measure_packed, pack_entries,
             pack_fingerprints, unpack_entries,
         )  # fmt: skip

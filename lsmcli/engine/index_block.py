@@ -31,6 +31,7 @@ from zlib import crc32
 from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.engine.entry_pack import pack_fingerprints
 from lsmcli.engine.errors import DamageError
+from lsmcli.engine.lookup import BlockSlot, TableSearch
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
     BLOCK_REFERENCE,
@@ -137,18 +138,24 @@ class IndexBlock:
         if block == self.block_count:
             return block, ()
         raw = self._raw
-        mark = (crc32(key) & FINGERPRINT_MASK).to_bytes(FINGERPRINT_SIZE, "little")
+        crc = crc32(key)
+        low, high = crc & 0xFF, (crc >> 8) & 0xFF
         start = self._fingerprint_starts[block]
         stop = self._fingerprint_starts[block + 1]
-        at = raw.find(mark, start, stop)
-        if at < 0:
-            return block, ()
+        at = raw.find(low, start, stop)  # one byte: C is ten times quicker with it than with two
         entries = []
         while at >= 0:
-            if not (at - start) & 1:  # else it is the halves of two neighbours
+            if not (at - start) & 1 and raw[at + 1] == high:
                 entries.append((at - start) >> 1)
-            at = raw.find(mark, at + 1, stop)
+            at = raw.find(low, at + 1, stop)
         return block, entries
+
+    def fill_slot(self, slot: BlockSlot, key_min: bytes) -> TableSearch:
+        """Makes the table, whose smallest key is `key_min`, ready for lookups. O(value blocks) the first time."""
+        table: TableSearch | None = slot.table
+        if table is None or table.key_min != key_min:
+            slot.table = table = TableSearch(self._raw, key_min, self.keys_last, self._fingerprint_starts)
+        return table
 
     def fingerprints(self, block: int) -> bytes:
         """The fingerprints of value block 0 <= block < block_count, as fingerprints_packed() gives them."""

@@ -8,18 +8,22 @@ Invariants:
 """
 
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import KEY_SIZE_MIN, VALUE_SIZE_MAX, key_size_max_for, value_inline_max_for
 from lsmcli.engine.errors import LimitError
 from lsmcli.engine.key_range import prefix_end
+from lsmcli.engine.lookup import TreeLookup
+from lsmcli.engine.lookup_interpreted import PERHAPS
 from lsmcli.engine.op_columns import OpColumns
 from lsmcli.engine.scan import ENTRIES_FIRST
 from lsmcli.engine.schema import FLAG_LARGE
 
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
+    from lsmcli.engine.tree import Tree
 
 D = TypeVar("D")
 
@@ -78,6 +82,7 @@ class Keyspace(MutableMapping[bytes, bytes]):
     def __init__(self, database: "Database", tree_id: int) -> None:
         self._database = database
         self._tree_id = tree_id
+        self._lookup = TreeLookup()  # that of the tree, once it was asked; until then it knows nothing
 
     # Single keys.
 
@@ -99,16 +104,39 @@ class Keyspace(MutableMapping[bytes, bytes]):
     def get(self, key: bytes, default: D) -> bytes | D: ...
     def get(self, key: bytes, default: object = None) -> object:
         """The value of the key, or `default` when it is absent. Raises DamageError."""
-        self.check_key(key)
-        value = self._database.read(self._tree_id, lambda tree: tree.get(key))
+        value = self._lookup.get(key)
+        if value is PERHAPS:
+            value = self._get(key)
         return default if value is None else value
+
+    def _get(self, key: bytes) -> bytes | None:
+        """get() by the ordinary way."""
+        self.check_key(key)
+        return self._database.read(self._tree_id, lambda tree: self._ready(tree).get(key))
 
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """The values of these keys in their order, None where absent. Their reads overlap."""
         wanted = list(keys)
-        for key in wanted:
-            self.check_key(key)
-        return self._database.read(self._tree_id, lambda tree: tree.get_many(wanted))
+        values, places = self._lookup.get_many(wanted)
+        if places:
+            for place in places:
+                self.check_key(wanted[place])
+            # All keys anew: the state may have changed since, and all of them are to be of one.
+            values = self._database.read(self._tree_id, partial(self._get_many, wanted))
+        return values
+
+    def _get_many(self, keys: list[bytes], tree: "Tree") -> list[bytes | None]:
+        self._ready(tree)
+        values, places = self._lookup.get_many(keys)
+        found = tree.get_many([keys[place] for place in places])
+        for place, value in zip(places, found, strict=True):
+            values[place] = value
+        return values
+
+    def _ready(self, tree: "Tree") -> "Tree":
+        """The tree; from now on get() asks its lookup first."""
+        self._lookup = tree.lookup_ready(self._database.lock)
+        return tree
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets the value of the key, as one op. Raises LimitError, TypeError, FileError."""

@@ -31,6 +31,7 @@ from lsmcli.engine.constants import (
 )
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.key_range import KeyRange
+from lsmcli.engine.lookup import TreeLookup
 from lsmcli.engine.manifest_level import ManifestLevel, check_disjoint
 from lsmcli.engine.manifest_log import ManifestLog
 from lsmcli.engine.schema import TableEventKind
@@ -53,13 +54,14 @@ def table_count_max_for_tree(growth_factor: int, levels: int) -> int:
 class Manifest:
     """The levels of one tree. `levels` is read by others, changed only here."""
 
-    __slots__ = ("_opening", "growth_factor", "levels", "log", "tree_id")
+    __slots__ = ("_opening", "growth_factor", "levels", "log", "point_lookup", "tree_id")
 
     def __init__(self, tree_id: int, log: ManifestLog, growth_factor: int) -> None:
         self.tree_id = tree_id
         self.log = log
         self.growth_factor = growth_factor
-        self.levels = [ManifestLevel() for _ in range(LEVELS)]
+        self.point_lookup = TreeLookup()
+        self.levels = [ManifestLevel(self.point_lookup) for _ in range(LEVELS)]
         self._opening: list[list[TableInfo]] = [[] for _ in range(LEVELS)]
 
     # Opening.

@@ -4,7 +4,8 @@ Invariants:
 - visible tables (snapshot_max == SNAPSHOT_LATEST) are disjoint and in key order;
 - `key_mins`, `key_maxes` and `tables` are parallel: table i spans key_mins[i] ... key_maxes[i], both
   inclusive, and key_maxes[i] < key_mins[i + 1];
-- an invisible table is in no list that a lookup at the latest snapshot searches.
+- an invisible table is in no list that a lookup at the latest snapshot searches;
+- `search` is what lookups see of the lists, None since they changed; the tree's lookup is told before they do.
 
     key_mins    [ a       h       p     ]
     key_maxes   [     e       m       z ]      table_for("k"): bisect the key_maxes -> 1; "h" <= "k": found
@@ -23,6 +24,7 @@ from typing import Final, NamedTuple
 
 from lsmcli.engine.constants import SNAPSHOT_LATEST
 from lsmcli.engine.errors import DamageError
+from lsmcli.engine.lookup import LevelSearch, TreeLookup
 from lsmcli.engine.table_info import TableInfo
 
 _KEY_TEXT_SIZE_MAX: Final = 24
@@ -40,9 +42,12 @@ class LeastOverlap(NamedTuple):
 class ManifestLevel:
     """See the module's docstring. `tables`, `key_mins`, `key_maxes` are read by others, never changed."""
 
-    __slots__ = ("invisible", "key_maxes", "key_mins", "tables")
+    __slots__ = ("_lookup", "invisible", "key_maxes", "key_mins", "search", "tables")
 
-    def __init__(self) -> None:
+    def __init__(self, lookup: TreeLookup | None = None) -> None:
+        """lookup: that of the tree."""
+        self._lookup = lookup or TreeLookup()
+        self.search: LevelSearch | None = None
         self.key_mins: list[bytes] = []
         self.key_maxes: list[bytes] = []
         self.tables: list[TableInfo] = []  # the visible ones
@@ -66,8 +71,19 @@ class ManifestLevel:
             return self.tables[index]
         return None
 
+    def position_for(self, key: bytes) -> int:
+        """Where the visible table whose range holds the key is in the lists; -1 when there is none."""
+        index = bisect_left(self.key_maxes, key)
+        return index if index < len(self.key_maxes) and self.key_mins[index] <= key else -1
+
+    def _changes(self) -> None:
+        """The lists are about to change."""
+        self._lookup.fresh = False
+        self.search = None
+
     def insert(self, table: TableInfo) -> None:
         """Takes in a table, visible or not. A visible one must be disjoint from the others."""
+        self._changes()
         if table.snapshot_max != SNAPSHOT_LATEST:
             assert table.reference.address not in self.invisible
             self.invisible[table.reference.address] = table
@@ -81,6 +97,7 @@ class ManifestLevel:
 
     def remove(self, table: TableInfo) -> None:
         """Lets go of a table of this level, visible or not."""
+        self._changes()
         if table.snapshot_max != SNAPSHOT_LATEST:
             assert self.invisible[table.reference.address] == table
             del self.invisible[table.reference.address]
@@ -103,6 +120,7 @@ class ManifestLevel:
         """
         assert not self.tables
         assert not self.invisible
+        self._changes()
         visible = []
         for table in tables:
             if table.snapshot_max == SNAPSHOT_LATEST:

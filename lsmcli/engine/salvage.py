@@ -21,6 +21,7 @@ from lsmcli.engine import composite_key
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_cache import BlockCache
 from lsmcli.engine.block_chain import read_chain
+from lsmcli.engine.catalog import FIELD_TREE
 from lsmcli.engine.constants import (
     GROWTH_FACTOR_DEFAULT,
     MIB,
@@ -31,7 +32,7 @@ from lsmcli.engine.constants import (
     TREE_NAME_MAIN,
     TREE_NAME_SIZE_MAX,
 )
-from lsmcli.engine.database import CATALOG_FIELD_TREE, Database
+from lsmcli.engine.database import Database
 from lsmcli.engine.errors import DamageError, FileError, FormatError, SnapshotTooOldError, TreeError
 from lsmcli.engine.grid import Grid, block_count_of
 from lsmcli.engine.keyspace import Keyspace
@@ -200,7 +201,7 @@ class _Salvage:
             text = name.decode(errors="surrogateescape")
             tree_id = int.from_bytes(value, "little")
             usable = TREE_ID_MAIN < tree_id <= TREE_ID_MAX and 1 <= len(name) <= TREE_NAME_SIZE_MAX
-            if field == CATALOG_FIELD_TREE and usable and text not in taken:
+            if field == FIELD_TREE and usable and text not in taken:
                 names[tree_id] = text
                 taken.add(text)
         certain = self._tables.exact and not self._log.lost and not self._withheld

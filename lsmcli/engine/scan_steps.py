@@ -67,7 +67,7 @@ class ScanSteps(Iterator[Columns]):
                     if self._yielded:
                         raise database.too_old() from None
                 self.close()
-                database.forest = database.forest_open()
+                database.forest_renew()
                 database.tree_required(self._arguments[0])
                 self._begin()
             else:

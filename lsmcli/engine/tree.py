@@ -19,12 +19,14 @@ from collections.abc import Generator
 from enum import IntEnum
 from typing import Any, Final, Literal, NamedTuple
 
+from lsmcli.engine import tree_lookup
 from lsmcli.engine.block_chain import read_chain
 from lsmcli.engine.block_merge import COMPILED
 from lsmcli.engine.constants import LEVELS
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock
+from lsmcli.engine.lookup import TreeLookup
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.op_path import OpTree
 from lsmcli.engine.schema import BlockKind, BlockReference, ChainReference
@@ -74,6 +76,7 @@ class Tree(OpTree):
 
     def reset(self) -> None:
         """Empty memory tables, no key range, no scope; the manifest is left as it is."""
+        self.manifest.point_lookup.fresh = False
         self.table_mutable = TableMemory()
         self.table_immutable = TableMemory()
         self.immutable_bar = 0  # the bar in which the oldest entry of table_immutable was put
@@ -157,12 +160,14 @@ class Tree(OpTree):
         assert log is not None
         assert not self.table_immutable.entries
         self._scope_log = None
+        self.manifest.point_lookup.fresh = False
         self.table_immutable, self.table_mutable = self.table_mutable.split(log)
         self.immutable_bar = bar
 
     def scope_unspill(self) -> None:
         """Takes scope_spill() back: the flush that was to follow it failed, in this tree or in another."""
         changed = self.table_mutable
+        self.manifest.point_lookup.fresh = False
         self.table_mutable, self.table_immutable = self.table_immutable, TableMemory()
         self.table_mutable.dropped_large += changed.dropped_large
         weight = self.table_mutable.weight + changed.weight
@@ -237,21 +242,12 @@ class Tree(OpTree):
         if value is MISSING:
             if not self.key_range_contains(key):
                 return None
-            found = self.lookup_from_levels_cache(key)
-            if found.kind is LookupKind.POSSIBLE:
-                value = self._run(self.lookup_from_levels_storage(key, found.level))
-            else:
-                value = found.value
+            value = tree_lookup.search(self.manifest, self.grid, key)
         return self.load(unwrap_tombstone(value))
 
-    def _run(self, steps: LookupSteps) -> Any:
-        """Drives one lookup, reading each block as it is asked for."""
-        try:
-            reference, kind = next(steps)
-            while True:
-                reference, kind = self._step(steps, reference, kind)
-        except StopIteration as stop:
-            return stop.value
+    def lookup_ready(self, lock: Any) -> TreeLookup:
+        """What answers get() without a step of ours, up to date; `lock` guards the tree. See lookup.py."""
+        return tree_lookup.load(self.manifest, self.grid, self.table_mutable, self.table_immutable, lock)
 
     def _step(self, steps: LookupSteps, reference: BlockReference, kind: BlockKind) -> tuple[BlockReference, BlockKind]:
         """Gives a lookup the block that it waits for, or the damage, to which it adds the table's place."""
@@ -263,7 +259,11 @@ class Tree(OpTree):
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """The values of keys, None where absent, in their order."""
-        return [self.load(value) for value in self.lookup_many(keys)]
+        values = [self.load(value) for value in self.lookup_many(keys)]
+        for key in keys:
+            if self.lookup_from_memory(key) is MISSING:
+                tree_lookup.search(self.manifest, self.grid, key)  # leaves what was read at hand
+        return values
 
     def lookup_many(self, keys: list[bytes]) -> list[Value]:
         """The stored values of keys, None where absent, in their order. Lookups that wait for blocks run side by
@@ -310,6 +310,7 @@ class Tree(OpTree):
         """The end of a bar: the mutable table becomes the immutable one or, when that still waits to be
         flushed, is absorbed into it. `bar` is the one that ends."""
         assert self._scope_log is None
+        self.manifest.point_lookup.fresh = False
         mutable = self.table_mutable
         if self.table_immutable.entries:
             self.table_immutable = self.table_immutable.absorb(mutable)
@@ -321,6 +322,7 @@ class Tree(OpTree):
 
     def immutable_flushed(self) -> TableMemory:
         """The immutable table is on disk now; returns it. Values overwritten in it are still to be released."""
+        self.manifest.point_lookup.fresh = False
         flushed, self.table_immutable = self.table_immutable, TableMemory()
         self.table_mutable.dropped_large += flushed.dropped_large
         self.key_range_open()

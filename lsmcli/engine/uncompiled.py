@@ -31,6 +31,7 @@ p_const_uchar = Any
 p_uint = Any
 p_const_uint = Any
 p_ulonglong = Any
+p_const_ulonglong = Any
 NULL: Any = None
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -45,7 +46,7 @@ def cclass(kind: _Class) -> _Class:
 
 def declare(kind: type[_T], value: _T | None = None, *, visibility: str = "private") -> _T:
     """A variable with this value; or a field of a cclass with its first one, which with "public" is seen outside."""
-    return kind() if value is None and kind in (int, bool) else value  # type: ignore[return-value]
+    return kind() if value is None and kind in (int, bool, bytes) else value  # type: ignore[return-value]
 
 
 def final(target: _Class) -> _Class:
@@ -74,6 +75,11 @@ def exceptval(*, check: bool) -> Callable[[_Function], _Function]:
     return inline
 
 
-def cast(target: Any, value: Any) -> Any:
-    """The same value, taken for another C type."""
+def address(variable: Any) -> Any:
+    """A pointer to a variable."""
+    return variable
+
+
+def cast(target: Any, value: Any, *, typecheck: bool = False) -> Any:
+    """The same value, taken for another C type; with typecheck it must be one, or None."""
     return value

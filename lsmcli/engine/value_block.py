@@ -28,6 +28,7 @@ from lsmcli.engine.block_merge import Run, run_of
 from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.engine.entry_pack import pack_entries, unpack_entries
 from lsmcli.engine.errors import DamageError
+from lsmcli.engine.lookup import BlockSlot
 from lsmcli.engine.packed_entries import PackedEntries, packed_entries
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
@@ -133,6 +134,8 @@ class ValueBlock:
         stop = self._offsets[at + 1]
         if start > stop:
             raise _damage(self._raw, f"has a value of negative size in entry {i}")
+        if stop > len(self._raw) - self._values_at:
+            raise _damage(self._raw, f"has a value that goes past its end in entry {i}")
         value = self._raw[self._values_at + start : self._values_at + stop]
         flag = self._raw[self._flags_at + i]
         if flag == 0:
@@ -142,6 +145,10 @@ class ValueBlock:
         if flag == FLAG_LARGE and len(value) == CHAIN_REFERENCE.size:
             return CHAIN_REFERENCE.unpack(value)
         raise _damage(self._raw, f"has flags {flag} with a value of {len(value)} bytes in entry {i}")
+
+    def fill_slot(self, slot: BlockSlot) -> None:
+        """Makes the block ready for lookups."""
+        slot.fill_values(self._raw, OFFSETS_AT, self.count, self._offset_width, self._offsets, self._values_at)
 
     def bisect_left(self, key: bytes) -> int:
         """The first entry whose key is not below `key`; `count` when there is none. O(log count)."""
