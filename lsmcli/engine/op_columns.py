@@ -70,7 +70,10 @@ class OpColumns:
         self.large = True
 
     def extend(self, pairs: Iterable[tuple[Any, Any]]) -> None:
-        """Many more puts; None is no value here. 0.05 µs each. Raises what check() and the iterable raise."""
+        """Many more puts; None is no value here. Raises what check() and the iterable raise.
+
+        0.03 µs each, interpreted 0.2.
+        """
         key_size_max: cython.Py_ssize_t = self.key_size_max
         value_size_max: cython.Py_ssize_t = self.value_inline_max
         size: cython.Py_ssize_t = 0

@@ -148,7 +148,7 @@ class OpForest:
     def put_quick(self, tree_id: int, key: object, value: object) -> bool:
         """One op that puts a value or, with None, removes the key. False: nothing has happened, go the long way.
 
-        0.4 µs beside the write, interpreted 2. Raises NoSpaceError, OutcomeUnknownError.
+        0.4 µs beside the write, interpreted 2.1. Raises NoSpaceError, OutcomeUnknownError.
         """
         return _put_quick(self, tree_id, key, value)
 
