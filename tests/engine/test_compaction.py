@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from lsmcli.engine import block_merge
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.compaction import CompactionContext, compact_table, large_references, merge_streams, table_stream
 from lsmcli.engine.errors import NoSpaceError
@@ -188,3 +189,25 @@ def test_the_same_inputs_give_the_same_blocks(rng: random.Random) -> None:
         level.merge(memory_of(newer), [info], 0)
         images.append(bytes(storage.data))
     assert images[0] == images[1]
+
+
+@pytest.mark.skipif(not block_merge.COMPILED, reason="not compiled here")
+@pytest.mark.parametrize("level_b", [0, 1])
+def test_packed_entries_and_lists_of_them_merge_into_the_same_blocks(
+    rng: random.Random, monkeypatch: pytest.MonkeyPatch, level_b: int
+) -> None:
+    newer, older = items_random(rng, 900, key_size_max=2), items_random(rng, 900, key_size_max=2)
+    written = []
+    for compiled in (True, False):
+        monkeypatch.setattr(block_merge, "COMPILED", compiled)
+        storage = MemoryStorage()
+        level = Level(storage)
+        inputs = tables_built(level.grid, columns_from(older), level=level_b)
+        for info in inputs:
+            level.manifest.insert_table(info)
+        level.merge(memory_of(newer), inputs, level_b)
+        assert level.items(level_b) == [
+            (key, value) for key, value in sorted((dict(older) | dict(newer)).items()) if value is not None
+        ]
+        written.append((bytes(storage.data), level.dropped))
+    assert written[0] == written[1]

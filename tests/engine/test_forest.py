@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from lsmcli.engine import wal_ring
+from lsmcli.engine.constants import WAL_SIZE_SECOND
 from lsmcli.engine.errors import LimitError, NoSpaceError, ScopeError
 from lsmcli.engine.forest import Forest
 from lsmcli.engine.free_set import Reservation
@@ -293,4 +295,26 @@ def test_a_checkpoint_does_not_wait_for_ever() -> None:
         put(run, b"key %03d" % i, b"w" * 50)
     assert forest.bar.number > 2
     assert forest.file.superblock.sequence >= forest.bar.number
+    assert_holds(killed(run).database, run.model.state)
+
+
+def test_a_disk_without_room_for_the_full_ring_gets_a_smaller_one() -> None:
+    run = new_run(memory_size=4 << 20)
+    forest = forest_of(run)
+    refused: list[int] = []
+
+    class Small(SimulatedStorage):
+        """It grows by a few MiB at most."""
+
+        def allocate(self, size: int) -> None:
+            if size > 9 << 20:
+                refused.append(size)
+                raise NoSpaceError("no space left: simulated")
+            super().allocate(size)
+
+    run.storage.__class__ = Small
+    for i in range(600):
+        put(run, b"key %03d" % i, b"w" * 1500)
+    assert refused
+    assert WAL_SIZE_SECOND < forest.file.wal.size < wal_ring.size_full(4 << 20)
     assert_holds(killed(run).database, run.model.state)
