@@ -218,6 +218,11 @@ def test_a_record_that_makes_no_sense_is_no_evidence_behind_a_hole(fields: dict[
     assert recovered(disk_with(bytes(80), forged(**sound | fields))) == []
 
 
+def test_a_file_that_ends_inside_of_a_header_is_searched_up_to_there() -> None:
+    head = forged(op=50, op_synced=3)[: HEADER - 8]
+    assert recovered(SimulatedStorage(bytes(OFFSET + 80) + head)) == []
+
+
 # Inspection.
 
 
