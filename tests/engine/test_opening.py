@@ -117,9 +117,9 @@ class TestTheLogMoves:
         again.scope_persist() if keep else again.scope_discard()
         assert again.get(b"a") == (b"199 " * 125 if keep else b"before")
 
-    @pytest.mark.parametrize("puts", range(0, 60, 4))
+    @pytest.mark.parametrize("puts", range(100, 200, 12))
     def test_for_an_op_that_is_larger_than_the_ring(self, puts: int) -> None:
-        profile = PROFILE._replace(memory_size=4096)
+        profile = PROFILE._replace(memory_size=1 << 16)
         storage = new_storage(profile)
         database = open_database_on(storage, profile)
         model = {}

@@ -346,5 +346,13 @@ BUGS: Final = (
         "                    if False:\n",
         18,
     ),
-    _bug("blocks go back while the process scans", "forest", "graduate=not self.scans_open", "graduate=True", 18, 29),
+    _bug(
+        "blocks go back while the process scans",
+        "forest",
+        "graduate=not self.scans_open",
+        "graduate=True",
+        29,
+        18,
+        seed=1003,
+    ),
 )
