@@ -18,7 +18,7 @@ def test_a_sync_ahead_that_fails_gives_the_handle_up(tmp_path: Path, monkeypatch
         raise OSError(errno.EIO, "simulated")
 
     file = FileStorage.create(str(tmp_path / "a.lsm"), bytes(8192))
-    monkeypatch.setattr(storage, "_sync_data", fails)
+    monkeypatch.setattr(storage, "sync_data", fails)
     file.sync_ahead()
     with pytest.raises(OutcomeUnknownError, match="a sync failed"):
         file.sync()
@@ -33,18 +33,18 @@ def test_a_sync_waits_for_the_one_beside_it_and_so_does_a_close(
 ) -> None:
     steps: list[str] = []
     begun, go = threading.Event(), threading.Event()
-    sync_data = storage._sync_data
+    sync_real = storage.sync_data
 
     def slow(fd: int) -> None:
         steps.append("begins")
         if not begun.is_set():
             begun.set()
             go.wait()
-        sync_data(fd)
+        sync_real(fd)
         steps.append("ends")
 
     file = FileStorage.create(str(tmp_path / "a.lsm"), bytes(8192))
-    monkeypatch.setattr(storage, "_sync_data", slow)
+    monkeypatch.setattr(storage, "sync_data", slow)
     assert not file.sync_ahead()
     begun.wait()
     assert not file.sync_ahead(), "never two at a time"

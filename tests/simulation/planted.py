@@ -8,8 +8,8 @@ from typing import Final
 from tests.testing.plant import Bug
 
 
-def _bug(name: str, module: str, old: str, new: str, *classes: int, seed: int = 1) -> Bug:
-    return Bug(name, f"lsmcli.engine.{module}", old, new, classes, seed)
+def _bug(name: str, module: str, old: str, new: str, *classes: int, seed: int = 1, pure: bool = False) -> Bug:
+    return Bug(name, f"lsmcli.engine.{module}", old, new, classes, seed, pure)
 
 
 BUGS: Final = (
@@ -229,13 +229,20 @@ BUGS: Final = (
         29,
     ),
     # Levels.
-    _bug("deletes are forgotten above older entries", "compaction", "if not keep_tombstones:", "if True:", 29),
+    _bug(
+        "deletes are forgotten above older entries",
+        "compaction",
+        "keep_tombstones = manifest.overlaps_deeper(",
+        "keep_tombstones = manifest is None and manifest.overlaps_deeper(",
+        29,
+    ),
     _bug(
         "the older entry wins a merge",
         "compaction",
         "merge(a.cut(0, cut_a), b.cut(0, cut_b))",
         "merge(b.cut(0, cut_b), a.cut(0, cut_a))",
         29,
+        pure=True,
     ),
     _bug(
         "the older entry wins a scan",

@@ -46,7 +46,8 @@ def run(trial: Trial) -> None:
     bug = BUGS[trial.round - 1] if trial.round else None
     if not trial.begin("canary" if bug is None else bug.name):
         return
-    status = _hunt_forked(bug) if bug is None or is_interpreted(bug) else _hunt_interpreted(trial.round)
+    forks = bug is None or (not bug.pure and is_interpreted(bug))
+    status = _hunt_forked(bug) if forks else _hunt_interpreted(trial.round)
     if bug is None:
         assert status == _MISSED, f"a violation although no bug is planted ({status})"
         return
