@@ -77,7 +77,7 @@ class TestNetwork:
         path = on_nfs / "users.lsm"
         for flag in ("c", "n", "w"):
             with pytest.raises(FileError, match=r"is on a network file system \(nfs4\)") as caught:
-                lsmcli.open(path, flag)  # type: ignore[arg-type]
+                lsmcli.open(path, flag)
             assert "\n" not in str(caught.value) and "--network" in str(caught.value)
         assert list(on_nfs.iterdir()) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lsmcli
-from lsmcli.engine import constants, opening
+from lsmcli.engine import constants
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.errors import DamageError, FileError, LimitError
 from lsmcli.engine.storage import FileStorage
@@ -43,13 +43,13 @@ class TestTwoWhoCreateAtOnce:
         with lsmcli.open(other) as first:
             first.put(b"a", b"1")
         path = tmp_path / "users.lsm"
-        monkeypatch.setattr(opening.FileStorage, "create", self.create_after(lambda: other.rename(path)))
+        monkeypatch.setattr(FileStorage, "create", self.create_after(lambda: other.rename(path)))
         with lsmcli.open(path) as second:
             assert second.get(b"a") == b"1"
 
     @pytest.mark.parametrize("flag", ["n", "c"])
     def test_no_file_at_all_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
-        monkeypatch.setattr(opening.FileStorage, "create", self.create_after(lambda: None))
+        monkeypatch.setattr(FileStorage, "create", self.create_after(lambda: None))
         with pytest.raises(FileError, match="exists already"):
             lsmcli.open(tmp_path / "users.lsm", flag)  # type: ignore[arg-type]
         assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lsmcli.engine import storage
+from lsmcli.engine import file_calls, storage
 from lsmcli.engine.errors import OutcomeUnknownError
 from lsmcli.engine.storage import FileStorage
 
@@ -33,7 +33,7 @@ def test_a_sync_waits_for_the_one_beside_it_and_so_does_a_close(
 ) -> None:
     steps: list[str] = []
     begun, go = threading.Event(), threading.Event()
-    sync_real = storage.sync_data
+    sync_real = file_calls.sync_data
 
     def slow(fd: int) -> None:
         steps.append("begins")
