@@ -17,7 +17,8 @@ ENGINE_MIN: Final = 95.0  # percent
 # What must be reached as a whole, by files of the engine.
 WHOLE: Final[dict[str, tuple[str, ...]]] = {
     "storage": (
-        "storage", "storage_errors", "file_name", "file_system", "file_lock", "lock_holder", "scratch_file",
+        "storage", "storage_errors", "file_name", "file_system", "file_calls", "file_lock", "lock_holder",
+        "scratch_file",
     ),
     "log": ("wal", "wal_entry", "wal_ring"),
     "superblock": ("superblock", "superblock_quorums"),

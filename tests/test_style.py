@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE_ORDER = """
     uncompiled entry_order entry_pack packed_entries block_merge lookup_interpreted lookup
     errors constants tree_name key_range checksum composite_key schema
-    lock_holder storage_errors file_name file_system file_lock scratch_file file_write sync_ahead storage
+    lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
     superblock_quorums superblock wal_entry wal_recovery wal
     free_set block_cache grid block_chain
@@ -96,6 +96,7 @@ FILE_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 # Who may touch a file: the engine's storage, and what reads or writes a file that the user names.
 FILE_ACCESS = {
+    "lsmcli/engine/file_calls.py",
     "lsmcli/engine/file_name.py",
     "lsmcli/engine/file_system.py",
     "lsmcli/engine/file_write.py",

@@ -18,16 +18,15 @@ The states of a FileStorage:
 """
 
 import errno
-import fcntl
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
 from lsmcli.engine import constants, file_name, lock_holder, storage_errors
 from lsmcli.engine.errors import ClosedError, FileError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
+from lsmcli.engine.file_calls import sync_data, write_some
 from lsmcli.engine.file_lock import ERRNO_LOCK_BUSY, others_pin, set_lock, set_pin
 from lsmcli.engine.file_write import FileWriter
 from lsmcli.engine.lock_holder import Writer
@@ -219,7 +218,7 @@ class FileStorage(FileWriter):
         """As FileWriter.write_rest."""
         while stored < len(data):
             try:
-                stored += _pwrite(self._fd, data[stored:], offset + stored)
+                stored += write_some(self._fd, data[stored:], offset + stored)
             except OSError as error:
                 self.write_failed(error, offset, stored)
         return stored
@@ -242,7 +241,7 @@ class FileStorage(FileWriter):
         if self._refuses:
             self.refuse()
         try:
-            _sync_data(self._fd)
+            sync_data(self._fd)
         except OSError as error:
             self._fail(f"a sync failed ({error.strerror})", error)
 
@@ -255,7 +254,7 @@ class FileStorage(FileWriter):
 
     def _sync_beside(self) -> None:
         try:
-            _sync_data(self._fd)
+            sync_data(self._fd)
         except OSError as error:
             self._set_poison(f"a sync failed ({error.strerror})")
 
@@ -307,7 +306,7 @@ class FileStorage(FileWriter):
 
     def _write_zeros(self, begin: int, end: int) -> None:
         while begin < end:
-            begin += _pwrite(self._fd, ZEROS[: end - begin], begin)
+            begin += write_some(self._fd, ZEROS[: end - begin], begin)
 
     def _allocate_failed(self, error: OSError, size_before: int, size: int) -> NoReturn:
         try:
@@ -455,23 +454,3 @@ class FileStorage(FileWriter):
         return OutcomeUnknownError(
             f"{self.name}: {self._poison}: outcome unknown; reopen the file to learn what it holds"
         )
-
-
-def _pwrite(fd: int, data: bytes | memoryview, offset: int) -> int:
-    """Store some of `data`, at least one byte, so that a loop over it comes to an end."""
-    stored = os.pwrite(fd, data, offset)
-    if stored == 0:
-        raise OSError(errno.EIO, "the system stores nothing and gives no reason")
-    return stored
-
-
-def _sync_data(fd: int) -> None:
-    if sys.platform == "darwin":
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves the data in the drive's cache
-        return
-    try:
-        os.fdatasync(fd)
-    except OSError as error:
-        if error.errno not in storage_errors.ERRNO_NOT_SUPPORTED:
-            raise
-        os.fsync(fd)  # no sync was tried yet: this file system has none for data alone

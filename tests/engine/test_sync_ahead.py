@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lsmcli.engine import storage, sync_ahead
+from lsmcli.engine import file_calls, storage, sync_ahead
 from lsmcli.engine.errors import OutcomeUnknownError, ReadOnlyError
 from lsmcli.engine.storage import FileStorage
 
@@ -23,7 +23,7 @@ def test_one_that_fails_gives_the_handle_up(file: FileStorage, monkeypatch: pyte
     def fails(fd: int) -> None:
         raise OSError(errno.EIO, "simulated")
 
-    monkeypatch.setattr(storage, "_sync_data", fails)
+    monkeypatch.setattr(storage, "sync_data", fails)
     file.sync_ahead()
     with pytest.raises(OutcomeUnknownError, match="a sync failed"):
         file.sync()
@@ -38,17 +38,17 @@ def test_one_that_fails_gives_the_handle_up(file: FileStorage, monkeypatch: pyte
 def test_a_sync_waits_for_it_and_so_does_a_close(file: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     begun, go = threading.Event(), threading.Event()
-    sync_data = storage._sync_data
+    sync_real = file_calls.sync_data
 
     def slow(fd: int) -> None:
         steps.append("begins")
         if not begun.is_set():
             begun.set()
             go.wait()
-        sync_data(fd)
+        sync_real(fd)
         steps.append("ends")
 
-    monkeypatch.setattr(storage, "_sync_data", slow)
+    monkeypatch.setattr(storage, "sync_data", slow)
     assert not file.sync_ahead()
     begun.wait()
     assert not file.sync_ahead(), "never two at a time"
@@ -78,7 +78,7 @@ def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have(
     file: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    monkeypatch.setattr(storage, "_sync_data", lambda fd: go.wait())
+    monkeypatch.setattr(storage, "sync_data", lambda fd: go.wait())
     file.sync_ahead()
     pid = os.fork()
     if pid == 0:

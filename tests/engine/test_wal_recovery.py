@@ -218,6 +218,15 @@ def test_a_record_that_makes_no_sense_is_no_evidence_behind_a_hole(fields: dict[
     assert recovered(disk_with(bytes(80), forged(**sound | fields))) == []
 
 
+def test_a_file_that_ends_inside_of_a_header_has_no_record_there() -> None:
+    head = forged(op=50, op_synced=3)[: HEADER - 8]
+    disk = SimulatedStorage(bytes(OFFSET + 80) + head)
+    assert recovered(disk) == []
+    ring = wal_recovery._Ring(disk, UUID, OFFSET, 1024)
+    assert ring.record_at(80) is None  # as for a search that a change of the file's length overtakes
+    assert ring.search_size == 0
+
+
 # Inspection.
 
 

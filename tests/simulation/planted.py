@@ -1,12 +1,15 @@
-"""The bugs that class 31 plants, each of which one of its classes must notice."""
+"""The bugs that class 31 plants, each of which one of its classes must notice: the one that does so soonest is first.
+
+A hunt for a bug that few runs meet begins at a seed of its own, behind which one does.
+"""
 
 from typing import Final
 
 from tests.testing.plant import Bug
 
 
-def _bug(name: str, module: str, old: str, new: str, *classes: int) -> Bug:
-    return Bug(name, f"lsmcli.engine.{module}", old, new, classes)
+def _bug(name: str, module: str, old: str, new: str, *classes: int, seed: int = 1, pure: bool = False) -> Bug:
+    return Bug(name, f"lsmcli.engine.{module}", old, new, classes, seed, pure)
 
 
 BUGS: Final = (
@@ -40,9 +43,8 @@ BUGS: Final = (
         "    if count < constants.SUPERBLOCK_QUORUM_VERIFY:",
         "    if count < 0:",
         5,
-        10,
     ),
-    _bug("one copy is a quorum", "superblock_quorums", ">= constants.SUPERBLOCK_QUORUM_OPEN", ">= 1", 5, 2),
+    _bug("one copy is a quorum", "superblock_quorums", ">= constants.SUPERBLOCK_QUORUM_OPEN", ">= 1", 5),
     _bug("a fork is no damage", "superblock_quorums", "    _refuse_fork(copies, agreed, root)\n", "", 5),
     _bug("the oldest quorum wins", "superblock_quorums", "max(agreed.items()", "min(agreed.items()", 5, 2),
     # Acknowledgements.
@@ -74,10 +76,10 @@ BUGS: Final = (
         "data_file",
         "        self.wal.release(fields.start)",
         "        self.wal.release(self.wal.tail)",
-        1,
         2,
+        seed=1001,
     ),
-    _bug("the log's space is never given back", "data_file", "        self.wal.release(fields.start)\n", "", 29, 2),
+    _bug("the log's space is never given back", "data_file", "        self.wal.release(fields.start)\n", "", 2, 29),
     _bug("a hole in the log ends it", "wal_recovery", "if self.op_synced <= self.tail.op:", "if True:", 6, 9, 10),
     _bug(
         "records do not say what is synced",
@@ -85,15 +87,17 @@ BUGS: Final = (
         "    op_synced: cython.ulonglong = log.op_synced\n    if not",
         "    op_synced: cython.ulonglong = 0\n    if not",
         6,
-        10,
     ),
-    _bug("a dropped tail is not sealed", "data_file", "        if recovery.dropped:", "        if False:", 4),
+    _bug(
+        "a dropped tail is not sealed", "data_file", "        if recovery.dropped:", "        if False:", 4, seed=1006
+    ),
     _bug(
         "a recovered log is not written again",
         "data_file",
         "        if not recovery.closed_cleanly:\n            self._write_again",
         "        if False:\n            self._write_again",
         15,
+        seed=1001,
     ),
     _bug(
         "records of an earlier lap are taken",
@@ -108,8 +112,8 @@ BUGS: Final = (
         "wal_recovery",
         "if checksum(self.view[begin + CHECKSUM_SIZE : end]) != header.checksum:",
         "if False:",
-        2,
         6,
+        2,
     ),
     _bug(
         "a record goes over the ring's end",
@@ -175,7 +179,6 @@ BUGS: Final = (
         "        for address in self.acquired:\n            self._grid.release(address)\n",
         "",
         12,
-        13,
     ),
     _bug("a block's body is not checked", "grid", "problem = _body_problem(header, data)", 'problem = ""', 7, 9, 10),
     _bug(
@@ -226,13 +229,20 @@ BUGS: Final = (
         29,
     ),
     # Levels.
-    _bug("deletes are forgotten above older entries", "compaction", "if not keep_tombstones:", "if True:", 29),
+    _bug(
+        "deletes are forgotten above older entries",
+        "compaction",
+        "keep_tombstones = manifest.overlaps_deeper(",
+        "keep_tombstones = manifest is None and manifest.overlaps_deeper(",
+        29,
+    ),
     _bug(
         "the older entry wins a merge",
         "compaction",
         "merge(a.cut(0, cut_a), b.cut(0, cut_b))",
         "merge(b.cut(0, cut_b), a.cut(0, cut_a))",
         29,
+        pure=True,
     ),
     _bug(
         "the older entry wins a scan",
@@ -343,5 +353,13 @@ BUGS: Final = (
         "                    if False:\n",
         18,
     ),
-    _bug("blocks go back while the process scans", "forest", "graduate=not self.scans_open", "graduate=True", 18, 29),
+    _bug(
+        "blocks go back while the process scans",
+        "forest",
+        "graduate=not self.scans_open",
+        "graduate=True",
+        29,
+        18,
+        seed=1003,
+    ),
 )

@@ -5,7 +5,6 @@ the class's cases. The seeds are the same every time, unless --seed is given.
 `python -m tests.simulation.torture` runs more of the same.
 """
 
-import os
 import re
 from pathlib import Path
 
@@ -21,7 +20,6 @@ CASES_MIN = 100_000  # in all classes together
 
 # The same rounds on every commit, so that a failure is of the commit. Torture draws other seeds, from the commit.
 BASE = "784283483748f1cee8f2f389dd501bd5a13d05ec"
-CLASS_PLANTED = 31
 ROUNDS_MAX = 10_000  # of one slice: a class whose rounds have no cases is broken
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "internals" / "testing.md"
@@ -37,8 +35,6 @@ SLICES = [(number, slice_) for number, each in CLASSES.items() for slice_ in ran
 )
 def test_fault_class(number: int, slice_: int, seed: int) -> None:
     fault_class = CLASSES[number]
-    if number == CLASS_PLANTED and not os.environ.get("LSMCLI_PLANTED"):
-        pytest.skip("hunts for planted bugs take minutes: LSMCLI_PLANTED=1")
     base = BASE if seed == SEED_DEFAULT else str(seed)
     quota = -(-fault_class.cases // fault_class.slices)
     cases = 0

@@ -24,13 +24,16 @@ _FOOTPRINT: Final = "_planted_code_runs"  # in the module's globals: memory of w
 
 
 class Bug(NamedTuple):
-    """One planted bug, and the fault classes of which any one has to notice it."""
+    """One planted bug, and the fault classes of which any one has to notice it. seed: where the hunt begins.
+    pure: it is in code that runs only where nothing is compiled."""
 
     name: str
     module: str
     old: str
     new: str
     classes: tuple[int, ...]
+    seed: int = 1
+    pure: bool = False
 
 
 def plant(bug: Bug) -> Callable[[], bool]:
