@@ -200,9 +200,9 @@ class Grid:
         return decoded  # type: ignore[return-value]  # put by this function, for this kind
 
     def prefetch(self, references: Iterable[BlockReference]) -> None:
-        """Hints that these blocks are read soon. Never fails."""
+        """Hints that these blocks are read soon, unless they are cached. Never fails."""
         for reference in references:
-            if 1 <= reference.address <= self.block_count:
+            if 1 <= reference.address <= self.block_count and reference.address not in self.cache:
                 self.storage.prefetch(self.offset(reference.address), self.block_size)
 
     # Writing
