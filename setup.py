@@ -14,6 +14,7 @@ HOT = (
     "lsmcli.engine.entry_order",
     "lsmcli.engine.entry_pack",
     "lsmcli.engine.block_merge",
+    "lsmcli.engine.block_scan",
     "lsmcli.engine.lookup",
     "lsmcli.formats.plain_rows",
 )
