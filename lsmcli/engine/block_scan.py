@@ -16,7 +16,7 @@ Compiled where a C compiler was at hand, see docs/internals/hot_loops.md; times 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +70,71 @@ def bisect_entries(raw: bytes, at: int, count: int, width: int, key: Any) -> int
     if cython.compiled:
         return _bisect_entries(raw, at, count, width, key)
     return -1
+
+
+def runs_at_hand(
+    levels: Sequence[Any],
+    cached: Callable[..., Any],
+    kinds: tuple[Any, Any],
+    edge: bytes,
+    limit: int,
+    key_size_max: int,
+    backward: bool = False,
+) -> list[Run] | None:
+    """Of each level the first `limit` entries that are not below the edge, backward the last ones that are below it,
+    tombstones included; levels without any are left out. The levels are ManifestLevels, newest first; cached: of the
+    block cache; kinds: of an index block and of a value block.
+
+    None unless all of it is in the midst of one value block of each level, which is cached like its index block, and
+    has only plain entries there. That is so nearly always, and then nothing is called that is not needed: 0.6 µs for
+    each level, interpreted 4. Raises DamageError, only interpreted.
+    """
+    runs: list[Run] = []
+    for level in levels:
+        tables: list[Any] = level.tables
+        if not tables:
+            continue
+        i: cython.Py_ssize_t
+        i = bisect_left(level.key_mins, edge) - 1 if backward else bisect_left(level.key_maxes, edge)
+        if not 0 <= i < len(tables):
+            continue
+        info = tables[i]
+        reference = cython.cast(tuple, info.reference)
+        index = cached(reference[0], reference[2], kinds[0])
+        if index is None or index.table is not info:
+            return None
+        keys_last: list[bytes] = index.keys_last
+        i = bisect_left(keys_last, edge)
+        if i == len(keys_last):
+            return None
+        reference = cython.cast(tuple, index.references[i])
+        block = cached(reference[0], reference[2], kinds[1])
+        if block is None or block.count != index.entry_counts[i]:
+            return None
+        if cython.compiled:
+            raw, at, count, width = block.parts
+            found = _entries_near(raw, at, count, width, edge, limit, key_size_max, backward)
+        else:
+            found = block.near(edge, limit, key_size_max, backward)
+        if found is None:
+            return None
+        keys, values, flags, first = found
+        # At the border of a block the keys of the index block have to be looked at, and perhaps the next block.
+        if first == 0 or first + limit >= block.count or any(flags):
+            return None
+        runs.append((keys, values, flags))
+    return runs
+
+
+def pairs_of(keys: list[bytes], values: list[bytes], backward: bool = False) -> list[tuple[bytes, bytes]]:
+    """Keys and values side by side, backward from the last to the first. 0.02 µs per pair."""
+    assert len(keys) == len(values)
+    if cython.compiled:
+        return _pairs_of(keys, values, backward)
+    pairs = list(zip(keys, values, strict=True))
+    if backward:
+        pairs.reverse()
+    return pairs
 
 
 def merge_runs(
@@ -268,6 +333,16 @@ def _entries_near(
 
 
 @cython.cfunc
+def _pairs_of(keys: list[bytes], values: list[bytes], backward: cython.bint) -> list[tuple[bytes, bytes]]:
+    count: cython.Py_ssize_t = len(keys)
+    i: cython.Py_ssize_t
+    pairs: list[tuple[bytes, bytes]] = [(keys[i], values[i]) for i in range(count)]
+    if backward:
+        pairs.reverse()
+    return pairs
+
+
+@cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
 def _prefix(key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.ulonglong:
@@ -393,5 +468,5 @@ if not (TYPE_CHECKING or COMPILED or PURE):
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._block_scan import (  # noqa: F401, I001
-            bisect_entries, entries_near, merge_runs, COMPILED,
+            bisect_entries, entries_near, merge_runs, pairs_of, runs_at_hand, COMPILED,
         )  # fmt: skip

@@ -13,21 +13,19 @@ Invariants:
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from lsmcli.engine.block_scan import merge_runs
-from lsmcli.engine.columns import EMPTY, Columns, concatenate, drop_tombstones
+from lsmcli.engine.block_scan import Run, merge_runs, pairs_of, runs_at_hand
+from lsmcli.engine.columns import EMPTY, Columns, concatenate
 from lsmcli.engine.constants import key_size_max_for
 from lsmcli.engine.errors import LsmError
 from lsmcli.engine.grid import Grid
-from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_level import ManifestLevel
 from lsmcli.engine.schema import FLAG_LARGE, BlockKind
 from lsmcli.engine.table import columns_near, read_index
 from lsmcli.engine.tree import Tree
-from lsmcli.engine.value_block import ValueBlock
 
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
@@ -35,8 +33,7 @@ if TYPE_CHECKING:
 # A scan with a higher limit is an ordinary one: its setting up is a small part of it.
 LIMIT_MAX: Final = 128
 
-_INDEX: Final = BlockKind.INDEX
-_VALUE: Final = BlockKind.VALUE
+_KINDS: Final = (BlockKind.INDEX, BlockKind.VALUE)
 
 
 def short_scan(
@@ -67,12 +64,12 @@ def short_scan(
         return zip(reversed(keys) if reverse else keys, repeat(b""), strict=False)
     if FLAG_LARGE in flags:
         return None
-    return zip(reversed(keys), reversed(values), strict=True) if reverse else zip(keys, values, strict=True)
+    return iter(pairs_of(keys, values, reverse))
 
 
-def _entries(tree: Tree, start: bytes | None, end: bytes | None, limit: int, backward: bool) -> Columns | None:
+def _entries(tree: Tree, start: bytes | None, end: bytes | None, limit: int, backward: bool) -> Run | None:
     """The entries, ascending, without tombstones."""
-    runs: list[Columns] = []
+    runs: list[Run] = []
     more: list[bool] = []  # whether the source of the run may have more
     for memory in (tree.table_mutable, tree.table_immutable):
         if memory.entries:
@@ -82,28 +79,33 @@ def _entries(tree: Tree, start: bytes | None, end: bytes | None, limit: int, bac
             if columns.keys:
                 runs.append(columns)
                 more.append(len(columns.keys) == limit)
-    edge, far = (end, start) if backward else (start, end)
     grid = tree.grid
-    for level in tree.manifest.levels:
-        if level.tables:
-            goes_on = True
-            columns = None if edge is None else _entries_at_hand(grid, level, edge, limit, backward)
-            if columns is None:
-                columns, goes_on = _entries_of_level(grid, level, start, end, limit, backward)
-            elif far is not None and (inside := _within(columns, start, end, backward)) is not columns:
-                columns, goes_on = inside, False
+    levels = tree.manifest.levels
+    edge, far = (end, start) if backward else (start, end)
+    at_hand = None
+    if edge is not None:
+        at_hand = runs_at_hand(levels, grid.cache.get, _KINDS, edge, limit, key_size_max_for(grid.block_size), backward)
+    if at_hand is None:
+        for level in levels:
+            columns, goes_on = _entries_of_level(grid, level, start, end, limit, backward)
             if columns.keys:
                 runs.append(columns)
                 more.append(goes_on)
-    if len(runs) == 1:
-        columns = drop_tombstones(runs[0])
-        return columns if len(columns.keys) == len(runs[0].keys) or not more[0] else None
+        return _merged(runs, more, limit, backward)
+    if far is None and not runs and len(at_hand) == 1:
+        return at_hand[0]
+    for run in at_hand:
+        columns = Columns(*run)
+        inside = _within(columns, start, end, backward)
+        if inside.keys:
+            runs.append(inside)
+            more.append(inside is columns)
     return _merged(runs, more, limit, backward)
 
 
-def _merged(runs: list[Columns], more: list[bool], limit: int, backward: bool) -> Columns | None:
+def _merged(runs: list[Run], more: list[bool], limit: int, backward: bool) -> Columns | None:
     found = EMPTY
-    places = [len(run.keys) if backward else 0 for run in runs]
+    places = [len(run[0]) if backward else 0 for run in runs]
     while runs:
         keys, values, flags, places = merge_runs(runs, places, limit - len(found.keys), backward)
         step = Columns(keys, values, flags)
@@ -111,38 +113,11 @@ def _merged(runs: list[Columns], more: list[bool], limit: int, backward: bool) -
         if len(found.keys) == limit:
             break
         for i in reversed(range(len(runs))):
-            if places[i] == (0 if backward else len(runs[i].keys)):
+            if places[i] == (0 if backward else len(runs[i][0])):
                 if more[i]:
                     return None
                 del runs[i], more[i], places[i]
     return found
-
-
-def _entries_at_hand(grid: Grid, level: ManifestLevel, edge: bytes, limit: int, backward: bool) -> Columns | None:
-    """`limit` entries from the edge on, when they are in the midst of one block and that is cached; None: look closer.
-
-    This is _entries_of_level() for nearly all cases, without a call that is not needed. Raises DamageError.
-    """
-    i = bisect_left(level.key_mins, edge) - 1 if backward else bisect_left(level.key_maxes, edge)
-    if not 0 <= i < len(level.tables):
-        return None
-    info = level.tables[i]
-    cached: Callable[..., Any] = grid.cache.get
-    address, _, checksum = info.reference
-    index: IndexBlock | None = cached(address, checksum, _INDEX)
-    if index is None or index.table is not info:
-        return None
-    block = bisect_left(index.keys_last, edge)
-    if block == index.block_count:
-        return None
-    address, _, checksum = index.references[block]
-    value_block: ValueBlock | None = cached(address, checksum, _VALUE)
-    if value_block is None or value_block.count != index.entry_counts[block]:
-        return None
-    keys, values, flags, first = value_block.near(edge, limit, key_size_max_for(grid.block_size), backward)
-    if first == 0 or len(keys) < limit or first + limit == value_block.count:
-        return None
-    return Columns(keys, values, flags)
 
 
 def _entries_of_level(

@@ -88,7 +88,7 @@ class ValueBlock:
     Opening costs about 1.5 µs whatever the size; key() and value() less. Raises DamageError.
     """
 
-    __slots__ = ("_flags_at", "_keys_at", "_offset_width", "_offsets", "_raw", "_values_at", "count")
+    __slots__ = ("_flags_at", "_keys_at", "_offset_width", "_offsets", "_raw", "_values_at", "count", "parts")
 
     def __init__(self, raw: bytes) -> None:
         if len(raw) < OFFSETS_AT:
@@ -104,6 +104,8 @@ class ValueBlock:
         self.count: int = count
         self._raw = raw
         self._offset_width: int = _WIDTHS[code]
+        # raw, where its columns begin, entries, bytes of an offset: for code that knows bytes only.
+        self.parts: tuple[bytes, int, int, int] = raw, OFFSETS_AT, count, self._offset_width
         self._offsets = offsets  # of the keys, then of the values
         self._flags_at: int = flags_at
         self._keys_at: int = flags_at + count
@@ -153,7 +155,7 @@ class ValueBlock:
 
     def bisect_left(self, key: bytes) -> int:
         """The first entry whose key is not below `key`; `count` when there is none. O(log count)."""
-        place = bisect_entries(self._raw, OFFSETS_AT, self.count, self._offset_width, key)
+        place = bisect_entries(*self.parts, key)
         return place if place >= 0 else bisect_left(range(self.count), key, key=self.key)
 
     def keys(self) -> list[bytes]:
@@ -171,7 +173,7 @@ class ValueBlock:
         assert 0 <= start <= stop <= self.count
         raw = self._raw
         flags = raw[self._flags_at + start : self._flags_at + stop]
-        unpacked = unpack_entries(raw, OFFSETS_AT, self.count, self._offset_width, start, stop, key_size_max)
+        unpacked = unpack_entries(*self.parts, start, stop, key_size_max)
         if unpacked is not None:
             keys, values = unpacked
         else:
@@ -187,9 +189,7 @@ class ValueBlock:
 
         DamageError as columns(). 1.5 µs and 0.06 µs per entry.
         """
-        found = entries_near(
-            self._raw, OFFSETS_AT, self.count, self._offset_width, bound, limit, key_size_max, backward
-        )
+        found = entries_near(*self.parts, bound, limit, key_size_max, backward)
         if found is not None:
             flags = found[2]
             if any(flags) or len(flags) == self.count:
