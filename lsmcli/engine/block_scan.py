@@ -335,7 +335,6 @@ def _entries_near(
 @cython.cfunc
 def _pairs_of(keys: list[bytes], values: list[bytes], backward: cython.bint) -> list[tuple[bytes, bytes]]:
     count: cython.Py_ssize_t = len(keys)
-    i: cython.Py_ssize_t
     pairs: list[tuple[bytes, bytes]] = [(keys[i], values[i]) for i in range(count)]
     if backward:
         pairs.reverse()
