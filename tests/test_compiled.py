@@ -15,6 +15,7 @@ HOT = [
     "lsmcli.engine.entry_pack",
     "lsmcli.engine.block_merge",
     "lsmcli.engine.block_scan",
+    "lsmcli.engine.run_merge",
     "lsmcli.engine.lookup",
     "lsmcli.formats.plain_rows",
 ]

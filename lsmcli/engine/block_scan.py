@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-r"""Scans over entries in order: the few entries next to a key in a value block, and the merge of several runs.
+r"""The few entries next to a key: in a value block, and in the blocks of all levels that are at hand.
 
     entries_near    block  a c e g i    bound d, limit 2    forward   e g        backward    a c
-    merge_runs      runs   [b d] [a b c e]    newest first  ->  a b c d,   and e is left for the next time
+    runs_at_hand    the same of one block of each level, or of two neighbours
 
 Invariants:
 - no function changes its arguments, or keeps them;
-- the interpreted and the compiled branch of merge_runs() give the same answer;
+- what is given out is right, or it is None: interpreted always, since the caller's own way is as quick then;
 - what comes from a disk is never read beyond its end: a function that meets an offset that cannot be right
   answers None, and its caller finds out what is wrong with the block, and raises.
 
@@ -15,8 +15,7 @@ Compiled where a C compiler was at hand, see docs/internals/hot_loops.md; times 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,15 +25,9 @@ from lsmcli.engine.uncompiled import PURE
 if cython.compiled:
     import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-    from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
     from cython.cimports.libc.string import memcmp
 
 COMPILED: Final = bool(cython.compiled)
-
-# More runs than any scan has: two memory tables and seven levels.
-RUNS_MAX: Final = 16
-
-_TOMBSTONE: Final = 1  # schema.FLAG_TOMBSTONE
 
 Run = tuple[list[bytes], list[Any], bytes]
 
@@ -58,7 +51,7 @@ def entries_near(
     """
     assert width in (2, 4) and 0 <= limit and 0 <= count and 0 <= at
     if cython.compiled:
-        return _entries_near(raw, at, count, width, bound, limit, key_size_max, backward)
+        return _entries_near(raw, at, count, width, bound, limit, key_size_max, backward, -1)
     return None
 
 
@@ -73,57 +66,18 @@ def bisect_entries(raw: bytes, at: int, count: int, width: int, key: Any) -> int
 
 
 def runs_at_hand(
-    levels: Sequence[Any],
-    cached: Callable[..., Any],
-    kinds: tuple[Any, Any],
-    edge: bytes,
-    limit: int,
-    key_size_max: int,
-    backward: bool = False,
+    levels: Sequence[Any], age: Any, edge: Any, limit: int, key_size_max: int, backward: bool = False
 ) -> list[Run] | None:
-    """Of each level the first `limit` entries that are not below the edge, backward the last ones that are below it,
-    tombstones included; levels without any are left out. The levels are ManifestLevels, newest first; cached: of the
-    block cache; kinds: of an index block and of a value block.
+    """Of each level the first `limit` entries that are not below the edge, backward the last ones that are below it;
+    levels without any are left out. The levels are ManifestLevels, newest first; age: of the block cache.
 
-    None unless all of it is in the midst of one value block of each level, which is cached like its index block, and
-    has only plain entries there. That is so nearly always, and then nothing is called that is not needed: 0.6 µs for
-    each level, interpreted 4. Raises DamageError, only interpreted.
+    None unless each level has `limit` plain entries there, in value blocks of one table for which there are slots (see
+    lookup). That is so nearly always once a range was read before. Interpreted always None. 0.3 µs for each level, and
+    the processor's ways to memory.
     """
-    runs: list[Run] = []
-    for level in levels:
-        tables: list[Any] = level.tables
-        if not tables:
-            continue
-        i: cython.Py_ssize_t
-        i = bisect_left(level.key_mins, edge) - 1 if backward else bisect_left(level.key_maxes, edge)
-        if not 0 <= i < len(tables):
-            continue
-        info = tables[i]
-        reference = cython.cast(tuple, info.reference)
-        index = cached(reference[0], reference[2], kinds[0])
-        if index is None or index.table is not info:
-            return None
-        keys_last: list[bytes] = index.keys_last
-        i = bisect_left(keys_last, edge)
-        if i == len(keys_last):
-            return None
-        reference = cython.cast(tuple, index.references[i])
-        block = cached(reference[0], reference[2], kinds[1])
-        if block is None or block.count != index.entry_counts[i]:
-            return None
-        if cython.compiled:
-            raw, at, count, width = block.parts
-            found = _entries_near(raw, at, count, width, edge, limit, key_size_max, backward)
-        else:
-            found = block.near(edge, limit, key_size_max, backward)
-        if found is None:
-            return None
-        keys, values, flags, first = found
-        # At the border of a block the keys of the index block have to be looked at, and perhaps the next block.
-        if first == 0 or first + limit >= block.count or any(flags):
-            return None
-        runs.append((keys, values, flags))
-    return runs
+    if cython.compiled:
+        return _runs_at_hand(levels, age, edge, limit, key_size_max, backward)
+    return None
 
 
 def pairs_of(keys: list[bytes], values: list[bytes], backward: bool = False) -> list[tuple[bytes, bytes]]:
@@ -135,56 +89,6 @@ def pairs_of(keys: list[bytes], values: list[bytes], backward: bool = False) -> 
     if backward:
         pairs.reverse()
     return pairs
-
-
-def merge_runs(
-    runs: Sequence[Run], places: list[int], limit: int, backward: bool = False
-) -> tuple[list[bytes], list[Any], bytes, list[int]]:
-    """Merges ascending runs, newest first in the list, each from its place on, until one of them is used up or `limit`
-    entries are found: of equal keys the newest entry counts, tombstones hide and are left out.
-
-    Returns (keys, values, flags, the new places); an entry is given out only if no run can have a smaller key left.
-    Backward the entries before the places are merged, from the last one down, and still given out ascending. Every
-    run has entries left: place < length, backward 0 < place. 0.03 µs per entry, interpreted 0.6.
-    """
-    assert 0 < len(runs) == len(places) <= RUNS_MAX and 0 < limit
-    if cython.compiled:
-        return _merge_runs(runs, places, limit, backward)
-    starts, stops = places, places
-    if backward:
-        bound = max([run[0][0] for run in runs])
-        starts = [bisect_left(run[0], bound, 0, place) for run, place in zip(runs, places, strict=True)]
-    else:
-        bound = min([run[0][-1] for run in runs])
-        stops = [bisect_right(run[0], bound, place) for run, place in zip(runs, places, strict=True)]
-    keys_all: list[bytes] = []
-    values_all: list[Any] = []
-    flags_all = bytearray()
-    for (keys, values, flags), start, stop in zip(runs, starts, stops, strict=True):
-        keys_all += keys[start:stop]
-        values_all += values[start:stop]
-        flags_all += flags[start:stop]
-    # The sort finds the runs. It is stable, so of equal keys the newest, whose position is lowest, comes first.
-    order = sorted(range(len(keys_all)), key=keys_all.__getitem__)
-    kept: list[int] = []
-    before: bytes | None = None
-    for position in order:
-        key = keys_all[position]
-        if key != before and not flags_all[position] & _TOMBSTONE:
-            kept.append(position)
-        before = key
-    if len(kept) > limit:
-        kept = kept[-limit:] if backward else kept[:limit]
-        if backward:
-            starts = [bisect_left(run[0], keys_all[kept[0]], 0, place) for run, place in zip(runs, places, strict=True)]
-        else:
-            stops = [bisect_right(run[0], keys_all[kept[-1]], place) for run, place in zip(runs, places, strict=True)]
-    return (
-        list(map(keys_all.__getitem__, kept)),
-        list(map(values_all.__getitem__, kept)),
-        bytes(map(flags_all.__getitem__, kept)),
-        starts if backward else stops,
-    )
 
 
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
@@ -217,6 +121,26 @@ def _offset(column: cython.p_const_uchar, i: cython.Py_ssize_t, width: cython.Py
 @cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
+def _is_below(
+    key_offsets: cython.p_const_uchar,
+    width: cython.Py_ssize_t,
+    region: cython.p_const_uchar,
+    keys_size: cython.Py_ssize_t,
+    i: cython.Py_ssize_t,
+    key: cython.p_const_uchar,
+    key_size: cython.Py_ssize_t,
+) -> cython.Py_ssize_t:
+    """1 when the key of entry i is below `key`, 0 when not, -1 on an impossible offset."""
+    start: cython.Py_ssize_t = _offset(key_offsets, i, width)
+    stop: cython.Py_ssize_t = _offset(key_offsets, i + 1, width)
+    if not 0 <= start < stop <= keys_size:
+        return -1
+    return _compare(region + start, stop - start, key, key_size) < 0
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
 def _bisect(
     key_offsets: cython.p_const_uchar,
     width: cython.Py_ssize_t,
@@ -225,23 +149,36 @@ def _bisect(
     count: cython.Py_ssize_t,
     key: cython.p_const_uchar,
     key_size: cython.Py_ssize_t,
+    guess: cython.Py_ssize_t,
 ) -> cython.Py_ssize_t:
-    """The first entry whose key is not below `key`, `count` when there is none; -1 on an impossible offset."""
+    """The first entry whose key is not below `key`, `count` when there is none; -1 on an impossible offset.
+
+    guess: where it may be, or -1. A good one saves ways to memory: the search goes away from it in growing steps.
+    """
     low: cython.Py_ssize_t = 0
     high: cython.Py_ssize_t = count
-    middle: cython.Py_ssize_t
-    start: cython.Py_ssize_t
-    stop: cython.Py_ssize_t
+    step: cython.Py_ssize_t = 4
+    middle: cython.Py_ssize_t = (low + high) // 2
+    below: cython.Py_ssize_t
+    if 0 <= guess < count:
+        middle = guess
     while low < high:
-        middle = (low + high) // 2
-        start = _offset(key_offsets, middle, width)
-        stop = _offset(key_offsets, middle + 1, width)
-        if not 0 <= start < stop <= keys_size:
+        below = _is_below(key_offsets, width, region, keys_size, middle, key, key_size)
+        if below < 0:
             return -1
-        if _compare(region + start, stop - start, key, key_size) < 0:
+        if below:
             low = middle + 1
         else:
             high = middle
+        middle = (low + high) // 2
+        if guess >= 0:
+            # Near the guess on one side, until the key is between two steps.
+            if below and guess >= 0 and low > guess and high == count and low + step < count:
+                middle = low + step
+                step *= 2
+            elif not below and high <= guess and low == 0 and high > step:
+                middle = high - step
+                step *= 2
     return low
 
 
@@ -259,7 +196,7 @@ def _bisect_entries(
     keys_size: cython.Py_ssize_t = _offset(key_offsets, count, width)
     if not 0 <= keys_size <= size - at - 2 * (count + 1) * width - count:
         return -1
-    return _bisect(key_offsets, width, region, keys_size, count, key, len(key))
+    return _bisect(key_offsets, width, region, keys_size, count, key, len(key), -1)
 
 
 @cython.cfunc
@@ -272,6 +209,7 @@ def _entries_near(
     limit: cython.Py_ssize_t,
     key_size_max: cython.Py_ssize_t,
     backward: cython.bint,
+    guess: cython.Py_ssize_t,
 ) -> tuple[list[bytes], list[bytes], bytes, int] | None:
     size: cython.Py_ssize_t = len(raw)
     i: cython.Py_ssize_t
@@ -296,7 +234,7 @@ def _entries_near(
         if type(bound) is not bytes:
             return None
         edge = bound
-        first = _bisect(key_offsets, width, region, keys_size, count, edge, len(edge))
+        first = _bisect(key_offsets, width, region, keys_size, count, edge, len(edge), guess)
         if first < 0:
             return None
     if backward:
@@ -359,107 +297,154 @@ def _prefix(key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.ulongl
 
 @cython.cfunc
 @cython.inline
-def _next_heads(
-    keys_of: list[Any],
-    at: cython.p_ulonglong,
-    prefix: cython.p_ulonglong,
-    count: cython.Py_ssize_t,
-    behind: cython.Py_ssize_t,
-) -> cython.uint:
-    """A bit for each run whose head is the next one of a merge: the lowest of all, with `behind` the highest."""
-    best: cython.Py_ssize_t = 0
-    equal: cython.uint = 1
-    order: cython.Py_ssize_t
-    i: cython.Py_ssize_t
-    run_keys: list[bytes]
-    key: bytes
+def _position(
+    keys: list[bytes], numbers: bytes, skip: cython.Py_ssize_t, key: bytes, number: cython.ulonglong
+) -> cython.Py_ssize_t:
+    """The first of these keys that is not below `key`, whose number behind the first `skip` bytes is `number`: they are
+    the keys and numbers of a lookup.SlotColumn."""
+    column: cython.p_const_ulonglong = cython.cast(cython.p_const_ulonglong, PyBytes_AS_STRING(numbers))
+    low: cython.Py_ssize_t = 0
+    high: cython.Py_ssize_t = len(keys)
+    middle: cython.Py_ssize_t
     other: bytes
-    for i in range(1, count):
-        if prefix[i] == prefix[best]:
-            run_keys = keys_of[i]
-            key = run_keys[at[i] - behind]
-            run_keys = keys_of[best]
-            other = run_keys[at[best] - behind]
-            order = _compare(key, len(key), other, len(other))
-        else:
-            order = -1 if prefix[i] < prefix[best] else 1
-        if order == 0:
-            equal |= cython.cast(cython.uint, 1) << i
-        elif (order > 0) == behind:
-            best = i
-            equal = cython.cast(cython.uint, 1) << i
-    return equal
+    assert 0 < high and len(numbers) == 8 * high
+    if skip > 0:
+        other = keys[0]
+        if len(key) < skip or _compare(other, skip, key, skip) != 0:
+            # Not among them: below all, or above all.
+            return 0 if _compare(key, len(key), other, len(other)) < 0 else high
+    while low < high:
+        middle = (low + high) // 2
+        if column[middle] < number:
+            low = middle + 1
+            continue
+        if column[middle] == number:
+            other = keys[middle]
+            if _compare(other, len(other), key, len(key)) < 0:
+                low = middle + 1
+                continue
+        high = middle
+    return low
 
 
 @cython.cfunc
-def _merge_runs(
-    runs: Sequence[Run], places: list[int], limit: cython.Py_ssize_t, backward: cython.bint
-) -> tuple[list[bytes], list[Any], bytes, list[int]]:
-    count: cython.Py_ssize_t = len(runs)
-    i: cython.Py_ssize_t
-    newest: cython.Py_ssize_t
-    size: cython.Py_ssize_t = 0
-    flag: cython.uchar
-    behind: cython.Py_ssize_t = 1 if backward else 0  # how far the place of a run is behind its head
-    equal: cython.uint
-    used_up: cython.bint = False
-    key: bytes
-    keys: list[bytes] = []
-    values: list[Any] = []
-    run_keys: list[bytes]
-    run_values: list[Any]
-    run_flags: bytes
-    keys_of: list[Any] = [run[0] for run in runs]
-    values_of: list[Any] = [run[1] for run in runs]
-    flags_of: list[Any] = [run[2] for run in runs]
-    assert list(map(len, keys_of)) == list(map(len, values_of)) == list(map(len, flags_of))
-    flags: bytearray = bytearray(sum(map(len, flags_of)))
-    flags_out: cython.p_uchar = flags
-    # Of each run: its place, where that will end, and the beginning of its head's key.
-    memory: cython.p_uchar = cython.cast(cython.p_uchar, PyMem_Malloc(24 * count))
-    if memory == cython.NULL:
-        raise MemoryError
-    at: cython.p_ulonglong = cython.cast(cython.p_ulonglong, memory)
-    end: cython.p_ulonglong = cython.cast(cython.p_ulonglong, memory + 8 * count)
-    prefix: cython.p_ulonglong = cython.cast(cython.p_ulonglong, memory + 16 * count)
-    try:
-        for i in range(count):
-            run_keys = keys_of[i]
-            at[i] = places[i]
-            end[i] = 0 if backward else len(run_keys)
-            assert (0 < at[i] <= len(run_keys)) if backward else (0 <= at[i] < len(run_keys))
-            key = run_keys[at[i] - behind]
-            prefix[i] = _prefix(key, len(key))
-        while not used_up and size < limit:
-            equal = _next_heads(keys_of, at, prefix, count, behind)
-            newest = 0
-            while not equal >> newest & 1:
-                newest += 1
-            run_flags = flags_of[newest]
-            flag = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(run_flags))[at[newest] - behind]
-            if not flag & 1:
-                run_keys = keys_of[newest]
-                run_values = values_of[newest]
-                keys.append(run_keys[at[newest] - behind])
-                values.append(run_values[at[newest] - behind])
-                flags_out[size] = flag
-                size += 1
-            for i in range(newest, count):
-                if equal >> i & 1:
-                    at[i] += 1 - 2 * behind
-                    if at[i] == end[i]:
-                        used_up = True
-                        continue
-                    run_keys = keys_of[i]
-                    key = run_keys[at[i] - behind]
-                    prefix[i] = _prefix(key, len(key))
-        if backward:
-            keys.reverse()
-            values.reverse()
-            return keys, values, bytes(flags[:size])[::-1], [at[i] for i in range(count)]
-        return keys, values, bytes(flags[:size]), [at[i] for i in range(count)]
-    finally:
-        PyMem_Free(memory)
+def _runs_at_hand(
+    levels: Sequence[Any],
+    age: Any,
+    edge: Any,
+    limit: cython.Py_ssize_t,
+    key_size_max: cython.Py_ssize_t,
+    backward: cython.bint,
+) -> list[Run] | None:
+    runs: list[Run] = []
+    keys: list[bytes]
+    slots: list[Any]
+    numbers: bytes
+    skip: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    if type(edge) is not bytes:
+        return None
+    key: bytes = edge
+    generation = age.generation
+    for level in levels:
+        if not level.tables:
+            continue
+        search = level.search
+        if search is None:
+            return None
+        keys, slots, skip, numbers = search.parts
+        at = _position(keys, numbers, skip, key, _prefix_behind(key, len(key), skip))
+        if at == len(keys):
+            if backward:
+                return None
+            continue
+        slot = slots[at]
+        table = slot.table
+        if table is None or slot.generation != generation:
+            return None
+        run = _run_of_table(table, generation, key, limit, key_size_max, backward)
+        if run is None:
+            return None
+        runs.append(run)
+    age.hits += 2 * len(runs)
+    return runs
+
+
+@cython.cfunc
+def _run_of_table(
+    table: Any,
+    generation: Any,
+    edge: bytes,
+    limit: cython.Py_ssize_t,
+    key_size_max: cython.Py_ssize_t,
+    backward: cython.bint,
+) -> Run | None:
+    """runs_at_hand() of a lookup.TableSearch whose last key is not below the edge."""
+    keys: list[bytes]
+    slots: list[Any]
+    numbers: bytes
+    skip: cython.Py_ssize_t
+    count: cython.Py_ssize_t
+    first: cython.Py_ssize_t
+    some_keys: list[bytes]
+    run: Run | None = None
+    bound: Any = edge
+    keys, slots, skip, numbers = table.parts
+    number: cython.ulonglong = _prefix_behind(edge, len(edge), skip)
+    at: cython.Py_ssize_t = _position(keys, numbers, skip, edge, number)
+    while 0 <= at < len(keys):
+        slot = slots[at]
+        if slot.generation != generation or not slot.parts:
+            return None
+        raw, offsets_at, count, width = slot.parts
+        guess = -1 if bound is None or at == 0 else _guess(numbers, at, number, count)
+        found = _entries_near(raw, offsets_at, count, width, bound, limit, key_size_max, backward, guess)
+        if found is None:
+            return None
+        some_keys, values, flags, first = found
+        if any(flags):
+            return None
+        if some_keys:
+            # At the border of a block its keys must be those that the index block says.
+            if first == 0 and not (some_keys[0] > keys[at - 1] if at else some_keys[0] == table.key_min):
+                return None
+            if first + len(some_keys) == count and some_keys[len(some_keys) - 1] != keys[at]:
+                return None
+        if run is None:
+            run = some_keys, values, flags
+        elif backward:
+            run = some_keys + run[0], values + run[1], flags + run[2]
+        else:
+            run = run[0] + some_keys, run[1] + values, run[2] + flags
+        limit -= len(some_keys)
+        if limit == 0:
+            return run
+        bound = None
+        at += -1 if backward else 1
+    return None
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _guess(
+    numbers: bytes, at: cython.Py_ssize_t, number: cython.ulonglong, count: cython.Py_ssize_t
+) -> cython.Py_ssize_t:
+    """Where a key with this number may be in block 0 < at of `count` entries, if keys are spread evenly; or -1."""
+    column: cython.p_const_ulonglong = cython.cast(cython.p_const_ulonglong, PyBytes_AS_STRING(numbers))
+    if not column[at - 1] <= number < column[at]:
+        return -1
+    share: cython.double = cython.cast(cython.double, number - column[at - 1]) / (column[at] - column[at - 1])
+    guess: cython.Py_ssize_t = cython.cast(cython.Py_ssize_t, share * count)
+    return min(count - 1, guess)
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _prefix_behind(key: cython.p_const_uchar, size: cython.Py_ssize_t, skip: cython.Py_ssize_t) -> cython.ulonglong:
+    """_prefix() of what is behind the first `skip` bytes; 0 when nothing is."""
+    return _prefix(key + skip, size - skip) if size > skip else 0
 
 
 if not (TYPE_CHECKING or COMPILED or PURE):
@@ -467,5 +452,5 @@ if not (TYPE_CHECKING or COMPILED or PURE):
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._block_scan import (  # noqa: F401, I001
-            bisect_entries, entries_near, merge_runs, pairs_of, runs_at_hand, COMPILED,
+            bisect_entries, entries_near, pairs_of, runs_at_hand, COMPILED,
         )  # fmt: skip

@@ -17,11 +17,11 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, TypeAlias, cast
 
-from lsmcli.engine.block_scan import merge_runs
 from lsmcli.engine.columns import EMPTY, Columns, drop_tombstones
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_level import ManifestLevel
 from lsmcli.engine.packed_entries import PackedEntries
+from lsmcli.engine.run_merge import merge_runs
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
 from lsmcli.engine.table_memory import MISSING, Log, TableMemory, columns_of_stored

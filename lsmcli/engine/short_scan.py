@@ -15,25 +15,25 @@ Invariants:
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import repeat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from lsmcli.engine.block_scan import Run, merge_runs, pairs_of, runs_at_hand
+from lsmcli.engine.block_scan import COMPILED, Run, pairs_of, runs_at_hand
 from lsmcli.engine.columns import EMPTY, Columns, concatenate
 from lsmcli.engine.constants import key_size_max_for
 from lsmcli.engine.errors import LsmError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_level import ManifestLevel
-from lsmcli.engine.schema import FLAG_LARGE, BlockKind
+from lsmcli.engine.run_merge import merge_runs
+from lsmcli.engine.schema import FLAG_LARGE
 from lsmcli.engine.table import columns_near, read_index
 from lsmcli.engine.tree import Tree
+from lsmcli.engine.tree_lookup import leave_at_hand
 
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
 
 # A scan with a higher limit is an ordinary one: its setting up is a small part of it.
 LIMIT_MAX: Final = 128
-
-_KINDS: Final = (BlockKind.INDEX, BlockKind.VALUE)
 
 
 def short_scan(
@@ -54,7 +54,7 @@ def short_scan(
         forest = database.usable()
         database.tree_required(tree_id)
         try:
-            found = _entries(forest.tree(tree_id), start, end, limit, reverse)
+            found = _entries(forest.tree(tree_id), database.lock, start, end, limit, reverse)
         except LsmError:
             return None
     if found is None:
@@ -67,8 +67,8 @@ def short_scan(
     return iter(pairs_of(keys, values, reverse))
 
 
-def _entries(tree: Tree, start: bytes | None, end: bytes | None, limit: int, backward: bool) -> Run | None:
-    """The entries, ascending, without tombstones."""
+def _entries(tree: Tree, lock: Any, start: bytes | None, end: bytes | None, limit: int, backward: bool) -> Run | None:
+    """The entries, ascending, without tombstones. lock: the one that guards the tree, and is held."""
     runs: list[Run] = []
     more: list[bool] = []  # whether the source of the run may have more
     for memory in (tree.table_mutable, tree.table_immutable):
@@ -84,9 +84,13 @@ def _entries(tree: Tree, start: bytes | None, end: bytes | None, limit: int, bac
     edge, far = (end, start) if backward else (start, end)
     at_hand = None
     if edge is not None:
-        at_hand = runs_at_hand(levels, grid.cache.get, _KINDS, edge, limit, key_size_max_for(grid.block_size), backward)
+        key_size_max = key_size_max_for(grid.block_size)
+        at_hand = runs_at_hand(levels, grid.cache.age, edge, limit, key_size_max, backward)
     if at_hand is None:
+        tree.lookup_ready(lock)
         for level in levels:
+            if not level.tables:
+                continue
             columns, goes_on = _entries_of_level(grid, level, start, end, limit, backward)
             if columns.keys:
                 runs.append(columns)
@@ -144,6 +148,8 @@ def _entries_of_level(
             block = min(bisect_left(index.keys_last, bound), index.block_count - 1)
         while 0 <= block < index.block_count:
             columns = columns_near(grid, info, index, block, bound, left, backward=backward)
+            if bound is not None and COMPILED:
+                leave_at_hand(grid, level, i, index, block)
             bound = None
             inside = _within(columns, start, end, backward)
             if inside is not columns:

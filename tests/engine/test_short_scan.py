@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import lsmcli
+from lsmcli.engine.block_scan import COMPILED, runs_at_hand
 from lsmcli.engine.database import Database
 from lsmcli.engine.errors import ClosedError, DamageError, TreeError
 from lsmcli.engine.schema import BlockKind
@@ -88,6 +89,50 @@ def test_memory_alone_and_nothing_at_all(database: Database, rng: random.Random)
     assert compare(database, model, rng, 20) == 20
     put_random(database, model, rng, 300)
     assert compare(database, model, rng, 100) == 100
+
+
+@pytest.mark.parametrize("shared", [b"", b"user:", b"much longer than a number: "])
+def test_what_was_read_before_is_at_hand(database: Database, rng: random.Random, shared: bytes) -> None:
+    """Compiled code goes from slot to slot then, also from keys that share nothing with those that are there."""
+    model = {shared + b"%05d" % i: b"v%d" % i for i in range(0, 20_000, 5)}
+    database.update(model)
+    database.compact()
+    list(database.scan())
+    tree = database.forest.tree(TREE_MAIN)
+    edges = [shared + b"%05d" % rng.randrange(20_000) for _ in range(100)]
+    edges += [
+        b"a",
+        b"\xff",
+        shared,
+        shared[:-1],
+        shared + b"\0",
+        shared + b"\xff",
+        shared + b"1",
+        *rng.sample(sorted(model), 50),
+    ]
+    answers = 0
+    for _ in range(2):
+        for edge in edges:
+            for start, end, reverse in ((edge, None, False), (None, edge, True)):
+                limit = rng.choice([1, 10, LIMIT_MAX])
+                expected = entries_between(model, start, end, reverse=reverse, limit=limit)
+                if edge:
+                    assert short(database, start, end, limit, reverse) == expected
+                    found = runs_at_hand(tree.manifest.levels, tree.grid.cache.age, edge, limit, 99, reverse)
+                    answers += found is not None
+                    assert not found or sorted(expected) == list(zip(*found[0][:2], strict=True))
+    assert answers == 0 if not COMPILED else answers > 300
+
+
+def test_slots_of_blocks_that_are_gone_are_of_no_use(tmp_path: Path, rng: random.Random) -> None:
+    """A cache of a few blocks, and tables that compaction replaces."""
+    model: Entries = {}
+    with lsmcli.open(tmp_path / "a.lsm", block_size=BLOCK_SIZE, cache_size=6 * BLOCK_SIZE) as database:
+        for _ in range(4):
+            put_random(database, model, rng, 1000)
+            compare(database, model, rng, 50)
+            database.compact()
+            compare(database, model, rng, 50)
 
 
 def test_nothing_is_kept_open(database: Database) -> None:
