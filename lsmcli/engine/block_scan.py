@@ -402,7 +402,7 @@ def _run_of_table(
         if found is None:
             return None
         some_keys, values, flags, first = found
-        if any(flags):
+        if not _are_plain(flags):
             return None
         if some_keys:
             # At the border of a block its keys must be those that the index block says.
@@ -422,6 +422,18 @@ def _run_of_table(
         bound = None
         at += -1 if backward else 1
     return None
+
+
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _are_plain(flags: bytes) -> cython.bint:
+    marks: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(flags))
+    some: cython.uint = 0
+    i: cython.Py_ssize_t
+    for i in range(len(flags)):
+        some |= marks[i]
+    return some == 0
 
 
 @cython.cfunc

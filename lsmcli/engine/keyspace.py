@@ -210,7 +210,7 @@ class Keyspace(MutableMapping[bytes, bytes]):
         if limit is not None and limit <= LIMIT_MAX:
             if limit <= 0:
                 return iter(())
-            found = short_scan(self._database, self._tree_id, start, end, limit, reverse=reverse, keys_only=keys_only)
+            found = short_scan(self._database, self._tree_id, start, end, limit, reverse, keys_only)
             if found is not None:
                 return found
         columns = self._database.scan_columns(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lsmcli.engine.block_scan import COMPILED, Run, pairs_of, runs_at_hand
 from lsmcli.engine.columns import EMPTY, Columns, concatenate
-from lsmcli.engine.constants import key_size_max_for
+from lsmcli.engine.constants import TREE_ID_MAIN
 from lsmcli.engine.errors import LsmError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_level import ManifestLevel
@@ -42,9 +42,8 @@ def short_scan(
     start: bytes | None,
     end: bytes | None,
     limit: int,
-    *,
-    reverse: bool,
-    keys_only: bool,
+    reverse: bool = False,
+    keys_only: bool = False,
 ) -> Iterator[tuple[bytes, bytes]] | None:
     """The first 0 < limit <= LIMIT_MAX pairs of [start, end), reverse: the last ones, descending; None: ask a Scan.
 
@@ -52,9 +51,13 @@ def short_scan(
     """
     with database.lock:
         forest = database.usable()
-        database.tree_required(tree_id)
+        if tree_id > TREE_ID_MAIN:
+            database.tree_required(tree_id)
+        tree = forest.trees.get(tree_id)
+        if tree is None:
+            return iter(())  # nothing was ever put into it
         try:
-            found = _entries(forest.tree(tree_id), database.lock, start, end, limit, reverse)
+            found = _entries(tree, database.lock, start, end, limit, reverse)
         except LsmError:
             return None
     if found is None:
@@ -84,8 +87,7 @@ def _entries(tree: Tree, lock: Any, start: bytes | None, end: bytes | None, limi
     edge, far = (end, start) if backward else (start, end)
     at_hand = None
     if edge is not None:
-        key_size_max = key_size_max_for(grid.block_size)
-        at_hand = runs_at_hand(levels, grid.cache.age, edge, limit, key_size_max, backward)
+        at_hand = runs_at_hand(levels, grid.cache.age, edge, limit, grid.key_size_max, backward)
     if at_hand is None:
         tree.lookup_ready(lock)
         for level in levels:

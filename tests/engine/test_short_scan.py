@@ -42,7 +42,7 @@ def delete_random(database: Database, model: Entries, rng: random.Random, count:
 
 
 def short(database: Database, start: bytes | None, end: bytes | None, limit: int, reverse: bool) -> list[object] | None:
-    pairs = short_scan(database, TREE_MAIN, start, end, limit, reverse=reverse, keys_only=False)
+    pairs = short_scan(database, TREE_MAIN, start, end, limit, reverse)
     return None if pairs is None else list(pairs)
 
 
