@@ -51,7 +51,7 @@ def entries_near(
     """
     assert width in (2, 4) and 0 <= limit and 0 <= count and 0 <= at
     if cython.compiled:
-        return _entries_near(raw, at, count, width, bound, limit, key_size_max, backward, -1)
+        return _entries_near(raw, at, count, width, bound, limit, key_size_max, backward, -1, False)
     return None
 
 
@@ -76,19 +76,17 @@ def runs_at_hand(
     the processor's ways to memory.
     """
     if cython.compiled:
-        return _runs_at_hand(levels, age, edge, limit, key_size_max, backward)
+        return _runs_at_hand(levels, age, edge, limit, key_size_max, backward, False)
     return None
 
 
-def pairs_of(keys: list[bytes], values: list[bytes], backward: bool = False) -> list[tuple[bytes, bytes]]:
-    """Keys and values side by side, backward from the last to the first. 0.02 µs per pair."""
-    assert len(keys) == len(values)
+def pairs_at_hand(
+    levels: Sequence[Any], age: Any, edge: Any, limit: int, key_size_max: int, backward: bool = False
+) -> list[Any] | None:
+    """The keys and values of runs_at_hand() as a list of pairs, where a single level has tables; else None."""
     if cython.compiled:
-        return _pairs_of(keys, values, backward)
-    pairs = list(zip(keys, values, strict=True))
-    if backward:
-        pairs.reverse()
-    return pairs
+        return _pairs_at_hand(levels, age, edge, limit, key_size_max, backward)
+    return None
 
 
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
@@ -210,13 +208,14 @@ def _entries_near(
     key_size_max: cython.Py_ssize_t,
     backward: cython.bint,
     guess: cython.Py_ssize_t,
-) -> tuple[list[bytes], list[bytes], bytes, int] | None:
+    paired: cython.bint,
+) -> tuple[list[Any], list[bytes], bytes, int] | None:
     size: cython.Py_ssize_t = len(raw)
     i: cython.Py_ssize_t
     first: cython.Py_ssize_t
     stop: cython.Py_ssize_t
     edge: bytes
-    keys: list[bytes] = []
+    keys: list[Any] = []  # with `paired` each with its value
     values: list[bytes] = []
     # The columns lie within raw; from here on each offset is compared with the size of its column before use.
     if count > size or at > size or size - at < 2 * (count + 1) * width + count:
@@ -237,11 +236,9 @@ def _entries_near(
         first = _bisect(key_offsets, width, region, keys_size, count, edge, len(edge), guess)
         if first < 0:
             return None
+    stop = first if backward else min(count, first + limit)
     if backward:
-        stop = first
         first = max(0, stop - limit)
-    else:
-        stop = min(count, first + limit)
     before: cython.Py_ssize_t = 0
     before_size: cython.Py_ssize_t = 0
     key_at: cython.Py_ssize_t = _offset(key_offsets, first, width)
@@ -261,22 +258,16 @@ def _entries_near(
             or not _compare(region + before, before_size, region + key_at, key_end - key_at) < 0
         ):
             return None
-        keys.append(region[key_at:key_end])
-        values.append(region[keys_size + value_at : keys_size + value_end])
+        key = region[key_at:key_end]
+        value = region[keys_size + value_at : keys_size + value_end]
+        keys.append((key, value) if paired else key)
+        if not paired:
+            values.append(value)
         before = key_at
         before_size = key_end - key_at
         key_at = key_end
         value_at = value_end
     return keys, values, flags[first:stop], first
-
-
-@cython.cfunc
-def _pairs_of(keys: list[bytes], values: list[bytes], backward: cython.bint) -> list[tuple[bytes, bytes]]:
-    count: cython.Py_ssize_t = len(keys)
-    pairs: list[tuple[bytes, bytes]] = [(keys[i], values[i]) for i in range(count)]
-    if backward:
-        pairs.reverse()
-    return pairs
 
 
 @cython.cfunc
@@ -335,6 +326,7 @@ def _runs_at_hand(
     limit: cython.Py_ssize_t,
     key_size_max: cython.Py_ssize_t,
     backward: cython.bint,
+    paired: cython.bint,
 ) -> list[Run] | None:
     runs: list[Run] = []
     keys: list[bytes]
@@ -362,12 +354,35 @@ def _runs_at_hand(
         table = slot.table
         if table is None or slot.generation != generation:
             return None
-        run = _run_of_table(table, generation, key, limit, key_size_max, backward)
+        run = _run_of_table(table, generation, key, limit, key_size_max, backward, paired)
         if run is None:
             return None
         runs.append(run)
     age.hits += 2 * len(runs)
     return runs
+
+
+@cython.cfunc
+def _pairs_at_hand(
+    levels: Sequence[Any],
+    age: Any,
+    edge: Any,
+    limit: cython.Py_ssize_t,
+    key_size_max: cython.Py_ssize_t,
+    backward: cython.bint,
+) -> list[Any] | None:
+    count: cython.Py_ssize_t = 0
+    for level in levels:
+        count += bool(level.tables)
+    if count != 1:
+        return None
+    runs = _runs_at_hand(levels, age, edge, limit, key_size_max, backward, True)
+    if not runs:
+        return runs
+    pairs: list[Any] = runs[0][0]
+    if backward:
+        pairs.reverse()
+    return pairs
 
 
 @cython.cfunc
@@ -378,6 +393,7 @@ def _run_of_table(
     limit: cython.Py_ssize_t,
     key_size_max: cython.Py_ssize_t,
     backward: cython.bint,
+    paired: cython.bint,
 ) -> Run | None:
     """runs_at_hand() of a lookup.TableSearch whose last key is not below the edge."""
     keys: list[bytes]
@@ -386,7 +402,7 @@ def _run_of_table(
     skip: cython.Py_ssize_t
     count: cython.Py_ssize_t
     first: cython.Py_ssize_t
-    some_keys: list[bytes]
+    some_keys: list[Any]
     run: Run | None = None
     bound: Any = edge
     keys, slots, skip, numbers = table.parts
@@ -398,17 +414,18 @@ def _run_of_table(
             return None
         raw, offsets_at, count, width = slot.parts
         guess = -1 if bound is None or at == 0 else _guess(numbers, at, number, count)
-        found = _entries_near(raw, offsets_at, count, width, bound, limit, key_size_max, backward, guess)
+        found = _entries_near(raw, offsets_at, count, width, bound, limit, key_size_max, backward, guess, paired)
         if found is None:
             return None
         some_keys, values, flags, first = found
         if not _are_plain(flags):
             return None
-        if some_keys:
+        if some_keys and (first == 0 or first + len(some_keys) == count):
             # At the border of a block its keys must be those that the index block says.
-            if first == 0 and not (some_keys[0] > keys[at - 1] if at else some_keys[0] == table.key_min):
+            border: list[bytes] = [pair[0] for pair in some_keys] if paired else some_keys
+            if first == 0 and not (border[0] > keys[at - 1] if at else border[0] == table.key_min):
                 return None
-            if first + len(some_keys) == count and some_keys[len(some_keys) - 1] != keys[at]:
+            if first + len(some_keys) == count and border[len(some_keys) - 1] != keys[at]:
                 return None
         if run is None:
             run = some_keys, values, flags
@@ -464,5 +481,5 @@ if not (TYPE_CHECKING or COMPILED or PURE):
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._block_scan import (  # noqa: F401, I001
-            bisect_entries, entries_near, pairs_of, runs_at_hand, COMPILED,
+            bisect_entries, entries_near, pairs_at_hand, runs_at_hand, COMPILED,
         )  # fmt: skip
