@@ -229,7 +229,11 @@ class ValueBlock:
         raw = self._raw
         if sorted(offsets) != offsets:
             raise _damage(raw, "has values of negative size")
-        region = raw[self._values_at :]
+        if offsets[-1] > len(raw) - self._values_at:
+            raise _damage(raw, "has a value that goes beyond its end")
+        region = raw[self._values_at + offsets[0] : self._values_at + offsets[-1]]
+        if offsets[0]:
+            offsets = [offset - offsets[0] for offset in offsets]
         values = [region[a:b] for a, b in zip(offsets, islice(offsets, 1, None), strict=False)]
         return keys, values
 
