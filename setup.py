@@ -17,6 +17,8 @@ HOT = (
     "lsmcli.engine.op_columns",
     "lsmcli.engine.op_path",
     "lsmcli.engine.block_merge",
+    "lsmcli.engine.block_scan",
+    "lsmcli.engine.run_merge",
     "lsmcli.engine.lookup",
     "lsmcli.formats.plain_rows",
 )

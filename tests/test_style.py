@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
-    uncompiled entry_order entry_pack packed_entries block_merge lookup_interpreted lookup
+    uncompiled entry_order entry_pack block_scan run_merge packed_entries block_merge lookup_interpreted lookup
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
@@ -33,7 +33,7 @@ ENGINE_ORDER = """
     manifest_level manifest_log manifest
     compaction_policy compaction bar checkpoint_pace
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_tree
-    tree_lookup tree scan
+    tree_lookup tree scan short_scan
     compaction_plan
     data_file scope large_values whole_tree wal_ring replay spill forest full_compaction bulk_install
     catalog keyspace scan_steps content_checksum contents differences pin bulk_puts bulk_load statistics
@@ -53,6 +53,7 @@ ENGINE_TYPES_UPWARD = {
     ("guard", "changes"),
     ("spill", "forest"),
     ("guard", "database"),
+    ("short_scan", "database"),
     ("keyspace", "database"),
     ("bulk_install", "forest"),
     ("bulk_puts", "database"),

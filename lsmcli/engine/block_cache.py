@@ -58,6 +58,10 @@ class BlockCache:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
+    def __contains__(self, address: int) -> bool:
+        """Whether something is kept of this address; counts as no use of it."""
+        return address in self._young or address in self._old
+
     def get(self, address: int, checksum: bytes, kind: BlockKind) -> object | None:
         """What was put under all three, or None. O(1)."""
         entry = self._young.get(address)

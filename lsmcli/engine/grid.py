@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 
 from lsmcli.engine.block_cache import BlockCache
 from lsmcli.engine.checksum import checksum
-from lsmcli.engine.constants import GRID_OFFSET, KIB, MIB
+from lsmcli.engine.constants import GRID_OFFSET, KIB, MIB, key_size_max_for
 from lsmcli.engine.errors import DamageError, FileError, NoSpaceError
 from lsmcli.engine.free_set import BLOCK_COUNT_MAX, FreeSet, Reservation
 from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockHeader, BlockKind, BlockReference
@@ -70,6 +70,7 @@ class Grid:
         "bytes_written",
         "cache",
         "free_set",
+        "key_size_max",
         "looks_at_twins",
         "repairs",
         "storage",
@@ -91,6 +92,7 @@ class Grid:
         self.uuid = uuid
         self.block_size = block_size
         self.body_size_max = block_size - HEADER_SIZE
+        self.key_size_max = key_size_max_for(block_size)
         self.block_count = block_count  # the free set's too, where there is one
         self.cache = cache
         self.free_set = free_set
@@ -200,9 +202,9 @@ class Grid:
         return decoded  # type: ignore[return-value]  # put by this function, for this kind
 
     def prefetch(self, references: Iterable[BlockReference]) -> None:
-        """Hints that these blocks are read soon. Never fails."""
+        """Hints that these blocks are read soon, unless they are cached. Never fails."""
         for reference in references:
-            if 1 <= reference.address <= self.block_count:
+            if 1 <= reference.address <= self.block_count and reference.address not in self.cache:
                 self.storage.prefetch(self.offset(reference.address), self.block_size)
 
     # Writing

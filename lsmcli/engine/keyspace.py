@@ -9,6 +9,7 @@ Invariants:
 
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from functools import partial
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from lsmcli.engine.columns import Columns
@@ -20,6 +21,7 @@ from lsmcli.engine.lookup_interpreted import PERHAPS
 from lsmcli.engine.op_columns import OpColumns
 from lsmcli.engine.scan import ENTRIES_FIRST
 from lsmcli.engine.schema import FLAG_LARGE
+from lsmcli.engine.short_scan import LIMIT_MAX, short_scan
 
 if TYPE_CHECKING:
     from lsmcli.engine.database import Database
@@ -190,7 +192,7 @@ class Keyspace(MutableMapping[bytes, bytes]):
         Holds the keys in memory.
         """
         removes = self.columns_new()
-        for columns in self._columns(start, end, prefix, reverse=False):
+        for columns in self._columns(start, end, prefix):
             for key in columns.keys:
                 removes.append(key, None)
         self.write_columns(removes)
@@ -198,17 +200,9 @@ class Keyspace(MutableMapping[bytes, bytes]):
 
     # Ranges.
 
-    def _columns(
-        self,
-        start: bytes | None,
-        end: bytes | None,
-        prefix: bytes | None,
-        *,
-        reverse: bool,
-        entries_first: int = _COUNT_CHUNK,
-    ) -> Iterator[Columns]:
+    def _columns(self, start: bytes | None, end: bytes | None, prefix: bytes | None) -> Iterator[Columns]:
         start, end = range_of(start, end, prefix)
-        return self._database.scan_columns(self._tree_id, start, end, reverse=reverse, entries_first=entries_first)
+        return self._database.scan_columns(self._tree_id, start, end, reverse=False, entries_first=_COUNT_CHUNK)
 
     def scan(
         self,
@@ -225,42 +219,41 @@ class Keyspace(MutableMapping[bytes, bytes]):
         keys_only every value is b"", and large values are not read. Raises DamageError, and in a reading
         handle SnapshotTooOldError when a writer went on for too long.
         """
-        if limit is not None and limit <= 0:
-            return iter(())
-        columns = self._columns(
-            start, end, prefix, reverse=reverse, entries_first=min(ENTRIES_FIRST, limit or ENTRIES_FIRST)
+        if prefix is not None:
+            start, end = range_of(start, end, prefix)
+        if limit is not None and limit <= LIMIT_MAX:
+            if limit <= 0:
+                return iter(())
+            found = short_scan(self._database, self._tree_id, start, end, limit, reverse, keys_only)
+            if found is not None:
+                return found
+        columns = self._database.scan_columns(
+            self._tree_id, start, end, reverse=reverse, entries_first=min(ENTRIES_FIRST, limit or ENTRIES_FIRST)
         )
-        return self._pairs(columns, reverse=reverse, limit=limit, keys_only=keys_only)
+        pairs_of = partial(self._pairs, reverse=reverse, keys_only=keys_only)
+        pairs: Iterator[tuple[bytes, bytes]] = chain.from_iterable(map(pairs_of, columns))
+        return pairs if limit is None else islice(pairs, limit)
 
-    def _pairs(
-        self, steps: Iterator[Columns], *, reverse: bool, limit: int | None, keys_only: bool
-    ) -> Iterator[tuple[bytes, bytes]]:
-        left = limit
-        load = self._database.load
-        for keys, values, flags in steps:
-            if keys_only:
-                values = [b""] * len(keys)
-            pairs: Iterator[tuple[bytes, bytes]]
-            pairs = zip(reversed(keys), reversed(values), strict=True) if reverse else zip(keys, values, strict=True)
-            if FLAG_LARGE in flags and not keys_only:
-                # One at a time, as they are asked for: a chunk of them may be larger than memory.
-                flags_in_order = reversed(flags) if reverse else iter(flags)
-                pairs = (
-                    (key, load(value) if flag & FLAG_LARGE else value)
-                    for (key, value), flag in zip(pairs, flags_in_order, strict=True)
-                )
-            if left is None:
-                yield from pairs
-                continue
-            for pair in pairs:
-                yield pair
-                left -= 1
-                if left == 0:
-                    return
+    def _pairs(self, columns: Columns, *, reverse: bool, keys_only: bool) -> Iterator[tuple[bytes, bytes]]:
+        """The entries of one chunk in the order that is asked for."""
+        keys, values, flags = columns
+        if keys_only:
+            return zip(reversed(keys) if reverse else keys, repeat(b""), strict=False)
+        pairs: Iterator[tuple[bytes, bytes]]
+        pairs = zip(reversed(keys), reversed(values), strict=True) if reverse else zip(keys, values, strict=True)
+        if FLAG_LARGE in flags:
+            # One at a time, as they are asked for: a chunk of them may be larger than memory.
+            load = self._database.load
+            flags_in_order = reversed(flags) if reverse else iter(flags)
+            return (
+                (key, load(value) if flag & FLAG_LARGE else value)
+                for (key, value), flag in zip(pairs, flags_in_order, strict=True)
+            )
+        return pairs
 
     def count(self, start: bytes | None = None, end: bytes | None = None, prefix: bytes | None = None) -> int:
         """How many keys are in [start, end) or have this prefix: exact, so it reads them all."""
-        return sum(len(columns.keys) for columns in self._columns(start, end, prefix, reverse=False))
+        return sum(len(columns.keys) for columns in self._columns(start, end, prefix))
 
     # The mapping.
 

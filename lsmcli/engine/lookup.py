@@ -61,6 +61,7 @@ class BlockSlot:
 
     generation = cython.declare(cython.Py_ssize_t, visibility="public")  # -1: the cache has forgotten the block
     table: Any = cython.declare(object, visibility="public")  # of an index block: its TableSearch, once it is made
+    parts = cython.declare(tuple, visibility="public")  # of a value block: raw, offsets_at, count, width; or nothing
     raw: bytes  # of a value block, and all that follows
     count: cython.Py_ssize_t  # entries; 0: not filled yet
     width: cython.Py_ssize_t  # of an offset
@@ -76,8 +77,7 @@ class BlockSlot:
 
     def shut(self) -> None:
         """The cache has forgotten the block: lets go of its bytes."""
-        self.generation = -1
-        self.table = None
+        self.generation, self.table, self.parts = -1, None, ()
         self.raw, self.offsets = b"", None
         self.count = self.width = self.offsets_at = self.flags_at = self.keys_at = self.values_at = 0
 
@@ -85,7 +85,7 @@ class BlockSlot:
         """The columns of a value block: 2 * (count + 1) offsets of `width` bytes at `at`, flags, keys, values."""
         flags_at = at + 2 * (count + 1) * width
         assert 0 < at and 0 < count <= len(raw) and width in (2, 4) and flags_at + count <= values_at <= len(raw)
-        self.raw, self.count, self.width = raw, count, width
+        self.raw, self.count, self.width, self.parts = raw, count, width, (raw, at, count, width)
         self.offsets_at, self.offsets = at, offsets
         self.flags_at, self.keys_at, self.values_at = flags_at, flags_at + count, values_at
 
@@ -102,15 +102,15 @@ class SlotColumn:
     count: cython.Py_ssize_t
     skip: cython.Py_ssize_t  # bytes that all keys share which are looked for here
     numbers: bytes
+    parts = cython.declare(tuple, visibility="public")  # keys, slots, skip, numbers
 
     def _fill(self, key_min: bytes, keys: list[bytes]) -> None:
-        self.keys = list(keys)
-        self.count = len(keys)
-        self.slots = [_NOWHERE] * len(keys)
-        self.skip, self.numbers = 0, b""
+        self.keys, self.count = list(keys), len(keys)
+        self.slots, self.skip, self.numbers = [_NOWHERE] * len(keys), 0, b""
         if cython.compiled:
             self.skip = len(commonprefix((key_min, keys[0], keys[self.count - 1])))  # noqa: RUF071  # of bytes
             self.numbers = _numbers_of(self.keys, self.skip)
+        self.parts = self.keys, self.slots, self.skip, self.numbers
 
     def put(self, i: int, slot: BlockSlot) -> None:
         """Where block i is now."""
@@ -148,7 +148,7 @@ class LevelSearch(SlotColumn):
         assert 0 < len(key_mins) == len(key_maxes) == len(slots)
         self._fill(key_mins[0], key_maxes)
         self.key_mins = list(key_mins)
-        self.slots = [slot or _NOWHERE for slot in slots]
+        self.slots[:] = [slot or _NOWHERE for slot in slots]
 
 
 @cython.final

@@ -3,22 +3,25 @@
 Invariants:
 - a scan sees the tree as it was when the scan began, whatever is written meanwhile: it keeps a log on
   the memory tables, and the list of tables of that moment, whose blocks are not reused while it runs;
-- memory is bounded by a chunk of each source: two memory tables and seven levels;
+- memory is bounded by a chunk of each source, two memory tables and seven levels, and by a list of the keys that
+  are in memory anyway;
 - of equal keys the newest source wins; tombstones hide and are not yielded.
 
-    sources, newest first          chunk           bound = min of the last keys = g
+    sources, newest first          chunk           merged until one is used up
     mutable                        [c g]           all keys up to g are complete in every source:
-    immutable                      [b k]           merge [c g] [b] [a d], yield a b c d g
-    level 0                        [a d h]         go on with   [k] [h]
+    immutable                      [b k]           yield a b c d g
+    level 0                        [a d h]         go on with the next chunk of the mutable table, [k] and [h]
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, TypeAlias, cast
 
-from lsmcli.engine.columns import EMPTY, Columns, drop_tombstones, merge
+from lsmcli.engine.columns import EMPTY, Columns, drop_tombstones
 from lsmcli.engine.grid import Grid
+from lsmcli.engine.manifest_level import ManifestLevel
 from lsmcli.engine.packed_entries import PackedEntries
+from lsmcli.engine.run_merge import merge_runs
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
 from lsmcli.engine.table_memory import MISSING, Log, TableMemory, columns_of_stored
@@ -28,7 +31,8 @@ from lsmcli.engine.value_block import StoredValue
 # Entries that the first step decodes of each source; each further step twice as many, up to a block.
 # A seek that reads ten entries pays for ten, a full scan soon works in whole blocks.
 ENTRIES_FIRST: Final = 16
-_CHUNK_ENTRIES_MAX: Final = 512
+_CHUNK_ENTRIES: Final = 512
+_MERGE_ENTRIES_MAX: Final = 1 << 30  # no bound: runs are chunks
 
 Step: TypeAlias = Columns | PackedEntries
 
@@ -57,9 +61,10 @@ class Scan:
         self._entries_first = entries_first
         self._packed = packed
         self._grid = tree.grid
-        self._memories = [tree.table_mutable, tree.table_immutable]
+        # An empty table has nothing to show, whatever is put into it from now on.
+        self._memories = [memory for memory in (tree.table_mutable, tree.table_immutable) if memory.entries]
         self._logs = [memory.observe(holds=False) for memory in self._memories]
-        self._levels = [_tables_between(level.tables, start, end) for level in tree.manifest.levels]
+        self._levels = [_tables_between(level, start, end) for level in tree.manifest.levels if level.tables]
         self._open = True
 
     def close(self) -> None:
@@ -80,8 +85,7 @@ class Scan:
             return
         sources = [self._memory_source(memory, log) for memory, log in zip(self._memories, self._logs, strict=True)]
         sources += [self._level_source(self._grid, tables) for tables in self._levels if tables]
-        merged = _merge_backward(sources) if self._reverse else _merge_forward(sources)
-        for step in merged:
+        for step in sources[0] if len(sources) == 1 else _merged(sources, backward=self._reverse):
             if isinstance(step, PackedEntries):
                 yield step
                 continue
@@ -90,21 +94,26 @@ class Scan:
                 yield kept
 
     def _memory_source(self, memory: TableMemory, log: Log) -> Iterator[Step]:
-        start, end = self._start, self._end
+        start, end, reverse = self._start, self._end, self._reverse
         size = self._entries_first
-        while True:
-            keys = memory.range_keys(start, end, limit=size, reverse=self._reverse)
-            if keys:
-                columns = _columns_at(memory, log, keys)
+        # The first keys alone, for a scan that stops soon; then all of them: no more than pointers to what is there.
+        keys = memory.range_keys(start, end, limit=size, reverse=reverse)
+        goes_on = len(keys) == size
+        while keys:
+            for at in range(0, len(keys), size):
+                part = keys[max(0, len(keys) - at - size) : len(keys) - at] if reverse else keys[at : at + size]
+                columns = _columns_at(memory, log, part)
                 if columns.keys:
                     yield columns
-            if len(keys) < size:
+            if not goes_on:
                 return
-            if self._reverse:
+            if reverse:
                 end = keys[0]
             else:
                 start = keys[-1] + b"\0"
-            size = min(2 * size, _CHUNK_ENTRIES_MAX)
+            keys = memory.range_keys(start, end, reverse=reverse)
+            goes_on = False
+            size = _CHUNK_ENTRIES
 
     def _level_source(self, grid: Grid, tables: list[TableInfo]) -> Iterator[Step]:
         entries_first: int | None = self._entries_first
@@ -116,19 +125,11 @@ class Scan:
             entries_first = None
 
 
-def _tables_between(tables: list[TableInfo], start: bytes | None, end: bytes | None) -> list[TableInfo]:
+def _tables_between(level: ManifestLevel, start: bytes | None, end: bytes | None) -> list[TableInfo]:
     """The tables, in key order, that may hold keys of [start, end)."""
-    first = 0 if start is None else bisect_left(tables, start, key=_key_max_of)
-    stop = len(tables) if end is None else bisect_left(tables, end, key=_key_min_of)
-    return tables[first:stop]
-
-
-def _key_min_of(info: TableInfo) -> bytes:
-    return info.key_min
-
-
-def _key_max_of(info: TableInfo) -> bytes:
-    return info.key_max
+    first = 0 if start is None else bisect_left(level.key_maxes, start)
+    stop = len(level.tables) if end is None else bisect_left(level.key_mins, end)
+    return level.tables[first:stop]
 
 
 def _columns_at(memory: TableMemory, log: Log, keys: list[bytes]) -> Columns:
@@ -145,52 +146,34 @@ def _columns_at(memory: TableMemory, log: Log, keys: list[bytes]) -> Columns:
     return columns_of_stored(kept, stored)
 
 
-def _next_columns(source: Iterator[Step]) -> Columns | None:
-    """What the source has next, unpacked for a merge."""
-    step = next(source, None)
+def _next_columns(source: Iterator[Step]) -> Columns:
+    """What the source has next, unpacked for a merge; EMPTY at its end."""
+    step = next(source, EMPTY)
     if isinstance(step, PackedEntries):
         keys, values = step
         return Columns(keys, values, bytes(step.count))
     return step
 
 
-def _merge_forward(sources: list[Iterator[Step]]) -> Iterator[Step]:
-    """Merges ascending sources, newest first in the list; the last one that has more goes on as it is."""
-    pending = [(source, columns) for source in sources if (columns := _next_columns(source)) is not None]
-    while len(pending) > 1:
-        bound = min(columns.keys[-1] for _, columns in pending)
-        merged = EMPTY
-        still: list[tuple[Iterator[Step], Columns]] = []
-        for source, columns in pending:
-            cut = bisect_right(columns.keys, bound)
-            if cut:
-                merged = merge(merged, columns if cut == len(columns.keys) else columns.cut(0, cut)).columns
-            rest = columns.cut(cut) if cut < len(columns.keys) else _next_columns(source)
-            if rest is not None:
-                still.append((source, rest))
-        pending = still
-        yield merged
-    for source, columns in pending:
-        yield columns
-        yield from source
+def _merged(sources: list[Iterator[Step]], *, backward: bool) -> Iterator[Step]:
+    """Merges ascending sources, or descending ones backward, newest first in the list; each step's columns ascend.
 
-
-def _merge_backward(sources: list[Iterator[Step]]) -> Iterator[Step]:
-    """Merges descending sources, newest first in the list; each step's columns ascend."""
-    pending = [(source, columns) for source in sources if (columns := _next_columns(source)) is not None]
-    while len(pending) > 1:
-        bound = max(columns.keys[0] for _, columns in pending)
-        merged = EMPTY
-        still: list[tuple[Iterator[Step], Columns]] = []
-        for source, columns in pending:
-            cut = bisect_left(columns.keys, bound)
-            if cut < len(columns.keys):
-                merged = merge(merged, columns if cut == 0 else columns.cut(cut)).columns
-            rest = columns.cut(0, cut) if cut else _next_columns(source)
-            if rest is not None:
-                still.append((source, rest))
-        pending = still
-        yield merged
-    for source, columns in pending:
-        yield columns
-        yield from source
+    The last source that has more goes on as it is.
+    """
+    runs = list(map(_next_columns, sources))
+    places = [len(run.keys) if backward else 0 for run in runs]
+    while True:
+        for i in reversed(range(len(runs))):
+            if places[i] == (0 if backward else len(runs[i].keys)):
+                runs[i] = _next_columns(sources[i])
+                places[i] = len(runs[i].keys) if backward else 0
+                if not runs[i].keys:
+                    del runs[i], places[i], sources[i]
+        if len(runs) < 2:
+            break
+        keys, values, flags, places = merge_runs(runs, places, _MERGE_ENTRIES_MAX, backward)
+        if keys:
+            yield Columns(keys, values, flags)
+    if runs:
+        yield runs[0].cut(0, places[0]) if backward else runs[0].cut(places[0])
+        yield from sources[0]

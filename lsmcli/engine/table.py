@@ -290,17 +290,36 @@ def columns_of(
     block's first or last entry, to fit between its neighbours. Raises DamageError."""
     try:
         columns = Columns(*value_block.columns(start, stop, key_size_max_for(grid.block_size)))
-        if columns.keys:
-            if start == 0:
-                key = columns.keys[0]
-                fits = key > index.keys_last[block - 1] if block else key == info.key_min
-                if not fits:
-                    raise not_as_indexed(index, block)
-            if stop == value_block.count and columns.keys[-1] != index.keys_last[block]:
-                raise not_as_indexed(index, block)
+        _check_edges(info, index, block, columns.keys, start, value_block.count)
     except DamageError as error:
         raise damage_in_table(error, info) from error
     return columns
+
+
+def columns_near(
+    grid: Grid, info: TableInfo, index: IndexBlock, block: int, bound: bytes | None, limit: int, *, backward: bool
+) -> Columns:
+    """The first `limit` entries of value block `block` that are not below `bound`, or, backward, the last ones that
+    are below it; verified as by columns_of(). Reads the block, if it is not cached. Raises DamageError."""
+    value_block = read_value(grid, info, index, block)
+    try:
+        keys, values, flags, first = value_block.near(bound, limit, key_size_max_for(grid.block_size), backward)
+        _check_edges(info, index, block, keys, first, value_block.count)
+    except DamageError as error:
+        raise damage_in_table(error, info) from error
+    return Columns(keys, values, flags)
+
+
+def _check_edges(info: TableInfo, index: IndexBlock, block: int, keys: list[bytes], first: int, count: int) -> None:
+    """DamageError unless these keys, from entry `first` of `count` on, fit between the neighbours of the block."""
+    if not keys:
+        return
+    if first == 0:
+        fits = keys[0] > index.keys_last[block - 1] if block else keys[0] == info.key_min
+        if not fits:
+            raise not_as_indexed(index, block)
+    if first + len(keys) == count and keys[-1] != index.keys_last[block]:
+        raise not_as_indexed(index, block)
 
 
 def packed_of(

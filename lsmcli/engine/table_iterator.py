@@ -3,7 +3,7 @@
 Invariants:
 - each entry of [start, end) is yielded once; the columns of one step are in ascending key order, in both
   directions: backward iteration yields later columns first;
-- at most one value block is held, beside the index block; the next one is prefetched before one is yielded.
+- at most one value block is held, beside the index block; the next one is prefetched before the last of one is yielded.
 
     blocks(start=c, end=p):             a b c d | e f g h | i k m o | p q r
                                             ^^^   ^^^^^^^   ^^^^^^^
@@ -75,7 +75,6 @@ class TableIterator:
         edge: bytes | None = None  # the key next to which the last step ended
         for block in reversed(span) if reverse else span:
             value_block = self._value_block(block)
-            self._prefetch(block + (-1 if reverse else 1), span)
             first = 0
             stop = value_block.count
             # Only the blocks at the edges of the span can hold keys outside of the range.
@@ -86,6 +85,8 @@ class TableIterator:
             while first < stop:
                 size = stop - first if step_max is None else min(step_max, stop - first)
                 at = stop - size if reverse else first
+                if size == stop - first:
+                    self._prefetch(block + (-1 if reverse else 1), span)
                 if packed and size == value_block.count:
                     whole = packed_of(self.grid, self.info, self.index, block, value_block)
                     if whole is not None:  # its edges are those of the index, which ascend

@@ -24,7 +24,7 @@ from lsmcli.engine.schema import BlockKind
 from lsmcli.engine.table import damage_in_table, read_index, read_value
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_memory import MISSING, Missing, TableMemory
-from lsmcli.engine.value_block import StoredValue
+from lsmcli.engine.value_block import StoredValue, ValueBlock
 
 
 def load(manifest: Manifest, grid: Grid, mutable: TableMemory, immutable: TableMemory, lock: Any) -> TreeLookup:
@@ -62,11 +62,7 @@ def _search_table(grid: Grid, level: ManifestLevel, position: int, key: bytes) -
     if entries:
         value_block = read_value(grid, info, index, block)
         if table is not None:
-            reference = index.references[block]
-            slot = grid.cache.slot(reference.address, reference.checksum, BlockKind.VALUE)
-            if slot is not None:
-                value_block.fill_slot(slot)
-                table.put(block, slot)
+            _fill_value(grid, table, index, block, value_block)
         try:
             for entry in entries:
                 if value_block.key(entry) == key:
@@ -74,6 +70,23 @@ def _search_table(grid: Grid, level: ManifestLevel, position: int, key: bytes) -
         except DamageError as error:
             raise damage_in_table(error, info) from error
     return MISSING
+
+
+def leave_at_hand(grid: Grid, level: ManifestLevel, position: int, index: IndexBlock, block: int) -> None:
+    """Leaves the index block of a table and its value block 0 <= block < block_count, both just read, where lookups and
+    short scans find them."""
+    table = _fill_index(grid, level, position, level.tables[position], index)
+    value_block: ValueBlock | None = grid.cached(index.references[block], BlockKind.VALUE)
+    if table is not None and value_block is not None:
+        _fill_value(grid, table, index, block, value_block)
+
+
+def _fill_value(grid: Grid, table: TableSearch, index: IndexBlock, block: int, value_block: ValueBlock) -> None:
+    reference = index.references[block]
+    slot = grid.cache.slot(reference.address, reference.checksum, BlockKind.VALUE)
+    if slot is not None:
+        value_block.fill_slot(slot)
+        table.put(block, slot)
 
 
 def _fill_index(

@@ -24,6 +24,7 @@ uchar = int
 ushort = int
 uint = int
 ulonglong = int
+double = float
 Py_ssize_t = int
 p_char = Any
 p_uchar = Any

@@ -25,6 +25,7 @@ from operator import lt
 from typing import Final
 
 from lsmcli.engine.block_merge import Run, run_of
+from lsmcli.engine.block_scan import bisect_entries, entries_near
 from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.engine.entry_pack import pack_entries, unpack_entries
 from lsmcli.engine.errors import DamageError
@@ -87,7 +88,7 @@ class ValueBlock:
     Opening costs about 1.5 µs whatever the size; key() and value() less. Raises DamageError.
     """
 
-    __slots__ = ("_flags_at", "_keys_at", "_offset_width", "_offsets", "_raw", "_values_at", "count")
+    __slots__ = ("_flags_at", "_keys_at", "_offset_width", "_offsets", "_raw", "_values_at", "count", "parts")
 
     def __init__(self, raw: bytes) -> None:
         if len(raw) < OFFSETS_AT:
@@ -103,6 +104,8 @@ class ValueBlock:
         self.count: int = count
         self._raw = raw
         self._offset_width: int = _WIDTHS[code]
+        # raw, where its columns begin, entries, bytes of an offset: for code that knows bytes only.
+        self.parts: tuple[bytes, int, int, int] = raw, OFFSETS_AT, count, self._offset_width
         self._offsets = offsets  # of the keys, then of the values
         self._flags_at: int = flags_at
         self._keys_at: int = flags_at + count
@@ -152,7 +155,8 @@ class ValueBlock:
 
     def bisect_left(self, key: bytes) -> int:
         """The first entry whose key is not below `key`; `count` when there is none. O(log count)."""
-        return bisect_left(range(self.count), key, key=self.key)
+        place = bisect_entries(*self.parts, key)
+        return place if place >= 0 else bisect_left(range(self.count), key, key=self.key)
 
     def keys(self) -> list[bytes]:
         """All keys, verified to be ascending."""
@@ -169,18 +173,32 @@ class ValueBlock:
         assert 0 <= start <= stop <= self.count
         raw = self._raw
         flags = raw[self._flags_at + start : self._flags_at + stop]
-        unpacked = unpack_entries(raw, OFFSETS_AT, self.count, self._offset_width, start, stop, key_size_max)
+        unpacked = unpack_entries(*self.parts, start, stop, key_size_max)
         if unpacked is not None:
             keys, values = unpacked
         else:
             keys, values = self._keys_and_values(start, stop, key_size_max)
-        if flags.count(0) != stop - start:
-            self._check_flags(flags, values)
-        if stop - start == self.count:
-            head = self.head
-            if flags.count(FLAG_TOMBSTONE) != head.tombstone_count or flags.count(FLAG_LARGE) != head.large_count:
-                raise _damage(raw, "has other flags than its head counts")
+        self._check_flags(flags, values)
         return keys, values, flags
+
+    def near(
+        self, bound: bytes | None, limit: int, key_size_max: int = KEY_SIZE_MAX, backward: bool = False
+    ) -> tuple[list[bytes], list[bytes], bytes, int]:
+        """Keys, values, flags and the place of the first of the first `limit` entries that are not below `bound`;
+        backward of the last ones that are below it; without a bound the first or last of all. Ascending in any case.
+
+        DamageError as columns(). 1.5 µs and 0.06 µs per entry.
+        """
+        found = entries_near(*self.parts, bound, limit, key_size_max, backward)
+        if found is not None:
+            flags = found[2]
+            if any(flags) or len(flags) == self.count:
+                self._check_flags(flags, found[1])
+            return found
+        place = self.bisect_left(bound) if bound is not None else self.count if backward else 0
+        first = max(0, place - limit) if backward else place
+        stop = place if backward else min(self.count, place + limit)
+        return *self.columns(first, stop, key_size_max), first
 
     def packed(self, key_size_max: int = KEY_SIZE_MAX) -> PackedEntries | None:
         """All entries, verified as by columns(), if all of them are plain and code is compiled; None: take columns().
@@ -211,7 +229,11 @@ class ValueBlock:
         raw = self._raw
         if sorted(offsets) != offsets:
             raise _damage(raw, "has values of negative size")
-        region = raw[self._values_at :]
+        if offsets[-1] > len(raw) - self._values_at:
+            raise _damage(raw, "has a value that goes beyond its end")
+        region = raw[self._values_at + offsets[0] : self._values_at + offsets[-1]]
+        if offsets[0]:
+            offsets = [offset - offsets[0] for offset in offsets]
         values = [region[a:b] for a, b in zip(offsets, islice(offsets, 1, None), strict=False)]
         return keys, values
 
@@ -227,12 +249,19 @@ class ValueBlock:
         return keys
 
     def _check_flags(self, flags: bytes, values: list[bytes]) -> None:
-        """DamageError unless each entry has at most one known flag, and the value that goes with it."""
-        for i, flag in enumerate(flags):
-            if flag:
-                size = CHAIN_REFERENCE.size if flag == FLAG_LARGE else 0
-                if flag not in (FLAG_TOMBSTONE, FLAG_LARGE) or len(values[i]) != size:
-                    raise _damage(self._raw, f"has an entry with flags {flag} and a value of {len(values[i])} bytes")
+        """DamageError unless each entry has at most one known flag, and the value that goes with it; and, of a whole
+        block, as many as its head counts."""
+        if flags.count(0) != len(flags):
+            for i, flag in enumerate(flags):
+                if flag:
+                    size = CHAIN_REFERENCE.size if flag == FLAG_LARGE else 0
+                    if flag not in (FLAG_TOMBSTONE, FLAG_LARGE) or len(values[i]) != size:
+                        what = f"has an entry with flags {flag} and a value of {len(values[i])} bytes"
+                        raise _damage(self._raw, what)
+        if len(flags) == self.count:
+            head = self.head
+            if flags.count(FLAG_TOMBSTONE) != head.tombstone_count or flags.count(FLAG_LARGE) != head.large_count:
+                raise _damage(self._raw, "has other flags than its head counts")
 
 
 def value_block_size(entry_count: int, keys_size: int, values_size: int, block_size: int) -> int:

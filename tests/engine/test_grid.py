@@ -449,6 +449,15 @@ def test_prefetch_hints_at_blocks_of_the_grid_only() -> None:
     assert storage_of(grid).prefetched == [grid.offset(1), grid.offset(2)]
 
 
+def test_prefetch_leaves_out_what_is_cached() -> None:
+    grid = grid_new(2)
+    references = [write(grid), write(grid)]
+    grid.block(references[0], VALUE, bytes)
+    storage_of(grid).prefetched.clear()
+    grid.prefetch(references)
+    assert storage_of(grid).prefetched == [grid.offset(references[1].address)]
+
+
 # Space
 
 

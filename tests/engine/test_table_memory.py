@@ -378,3 +378,22 @@ def test_any_course_of_events_agrees_with_the_model(rng: random.Random) -> None:
         for _ in range(150):
             driver.step()
             driver.check()
+
+
+def test_who_reads_a_range_finds_few_runs(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Putting leaves many, since a merge is a pause of a put; reading merges until each is far longer than the next."""
+    monkeypatch.setattr("lsmcli.engine.table_memory.RUN_MERGE_SIZE_MAX", 1)
+    table = TableMemory()
+    keys = [b"%05d" % i for i in rng.sample(range(100_000), 3000)]
+    for i, key in enumerate(keys):
+        table.put(key, b"v")
+        if i % 30 == 0:
+            table.sort_suffix()
+    assert len(table._runs) > 90
+    assert table.range_keys(b"1", b"2") == sorted(key for key in keys if b"1" <= key < b"2")
+    assert [len(run) for run in table._runs] == [3000]
+    for count in range(1, 200):
+        table.put(b"new %03d" % count, b"v")
+        assert len(table.range_keys(None, None)) == 3000 + count
+        sizes = [len(run) for run in table._runs]
+        assert sum(sizes) == 3000 + count and all(a >= 8 * b for a, b in itertools.pairwise(sizes))
