@@ -35,7 +35,7 @@ ENGINE_ORDER = """
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_tree
     tree_lookup tree scan short_scan
     compaction_plan
-    data_file scope large_values whole_tree wal_ring replay spill forest full_compaction bulk_install
+    data_file scope large_values whole_tree packing wal_ring replay spill forest full_compaction bulk_install
     catalog keyspace scan_steps content_checksum contents differences pin bulk_puts bulk_load statistics
     changes database
     import_progress opening
@@ -49,6 +49,7 @@ ENGINE_ORDER = """
 ENGINE_TYPES_UPWARD = {
     ("lookup_interpreted", "lookup"),
     ("replay", "forest"),
+    ("packing", "forest"),
     ("wal_ring", "forest"),
     ("guard", "changes"),
     ("spill", "forest"),

@@ -45,6 +45,7 @@ from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, ScopeError
 from lsmcli.engine.large_values import LargeValues
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.op_path import OpForest
+from lsmcli.engine.packing import pack_small
 from lsmcli.engine.replay import replay_record
 from lsmcli.engine.schema import (
     WAL_SCOPE_BEGIN,
@@ -146,6 +147,7 @@ class Forest(OpForest):
                 if wal.offset != WAL_OFFSET_INITIAL:
                     wal_ring.resize(self, WAL_SIZE_INITIAL)
                 self.truncate()
+                pack_small(self)
                 return
             except (NoSpaceError, DamageError):
                 pass  # nothing is lost: all of it is in the WAL, and the next open goes on from there

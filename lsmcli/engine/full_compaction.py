@@ -9,11 +9,12 @@ Invariants:
     [TTTTTTTt]                        and the end is cut off
 """
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lsmcli.engine import wal_ring
-from lsmcli.engine.compaction_plan import compact_fully, compact_into
+from lsmcli.engine.compaction_plan import compact_fully
 from lsmcli.engine.constants import WAL_OFFSET_INITIAL, WAL_SIZE_INITIAL
+from lsmcli.engine.packing import pack
 
 if TYPE_CHECKING:
     from lsmcli.engine.forest import Forest
@@ -27,12 +28,6 @@ class CompactResult(NamedTuple):
     bytes_freed: int
 
 
-# Until there is no room below for another table at the file's end, or
-# this often: a large value at the file's end cannot be moved.
-_PACK_ROUNDS_MAX: Final = 4
-_PACK_SLACK_SHARE: Final = 256
-
-
 def compact(forest: "Forest") -> CompactResult:
     """Merges every tree down to one level and gives free space back. Raises NoSpaceError, DamageError."""
     file = forest.file
@@ -44,20 +39,5 @@ def compact(forest: "Forest") -> CompactResult:
     if forest.file.wal.offset != WAL_OFFSET_INITIAL:
         wal_ring.resize(forest, WAL_SIZE_INITIAL)
     forest.truncate()
-    free_set = forest.file.grid.free_set
-    assert free_set is not None
-    for _ in range(_PACK_ROUNDS_MAX):
-        if free_set.count_free <= _slack(forest, free_set.count_acquired) or free_set.count_released:
-            break  # packed; or a reader still needs what was given back, so that moving tables would only add to it
-        for tree, context in forest.jobs():
-            for _ in compact_into(tree, context, free_set.count_acquired, forest.job_end):
-                pass
-        forest.truncate()
+    pack(forest)
     return CompactResult(file.grid.bytes_read - read, file.bytes_written - written, max(0, size - file.storage.size()))
-
-
-def _slack(forest: "Forest", block_count: int) -> int:
-    """Free blocks that are not worth another round: a table that takes more of them than there are would not get
-    any lower by being written anew."""
-    tables = (info for tree, _ in forest.jobs() for level in tree.manifest.levels for info in level.tables)
-    return max((info.block_count + 1 for info in tables), default=0) + block_count // _PACK_SLACK_SHARE
