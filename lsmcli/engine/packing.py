@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ROUNDS_MAX: Final = 4
 _SLACK_SHARE: Final = 256
 
-# What may be moved when a file is closed, in bytes: less than half a second's work, for what was written since the open.
+# What may be moved when a file is closed, in bytes: less than half a second's work.
 _SMALL_SIZE_MAX: Final = 128 * MIB
 
 

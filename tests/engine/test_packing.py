@@ -18,7 +18,7 @@ def put_random(path: Path, rng: random.Random, count: int) -> dict[bytes, bytes]
 
 def test_a_small_file_is_small_when_it_is_closed(tmp_path: Path, rng: random.Random) -> None:
     path = tmp_path / "a.lsm"
-    entries = {}
+    entries: dict[bytes, bytes] = {}
     for sessions in range(1, 4):
         entries |= put_random(path, rng, 20_000)
         assert os.path.getsize(path) < 1.5 * sessions * 20_000 * 116 + (1 << 20)
