@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SEEK_TEN: Final = 10
 CACHE_SIZE: Final = 256 << 20
+MEMORY_SIZE: Final = 64 << 20  # twice the default: what LevelDB and RocksDB are advised to take for a busy writer
 
 Pair = tuple[bytes, bytes]
 
@@ -67,7 +68,7 @@ class LsmStore:
 
     SETTINGS: Final[dict[str, Any]] = {
         "cache_size": CACHE_SIZE,
-        "memory_size": "32 MiB (default)",
+        "memory_size": MEMORY_SIZE,
         "block_size": "32 KiB (default)",
     }
 
@@ -80,7 +81,7 @@ class LsmStore:
         """Opens the file for writing, and makes it if it is missing."""
         import lsmcli
 
-        self.database = database = lsmcli.open(self.path, "c", cache_size=CACHE_SIZE)
+        self.database = database = lsmcli.open(self.path, "c", cache_size=CACHE_SIZE, memory_size=MEMORY_SIZE)
         self._operations = Operations(
             put=database.put,
             delete=database.delete,

@@ -6,8 +6,8 @@
 
 Invariants:
 - the checkpoint itself is what it always is, with all its syncs in their order: what is synced ahead is only a hint;
-- it waits for a number of looks at most, then it is made whatever is left to sync;
-- no compaction job is open while it waits, nor is one begun; puts go on.
+- the last round is waited for in a number of looks at most, then it is made whatever is left to sync;
+- no compaction job is open in that wait, nor is one begun; puts go on.
 """
 
 from typing import Final
@@ -16,9 +16,9 @@ from lsmcli.engine.storage import Storage
 
 _ROUNDS: Final = 2
 
-# A look is due with each step of compaction, or 512 times in a bar: so a wait takes a sixteenth of a bar at most.
-LOOKS_MAX: Final = 32
-LOOKS_PER_BAR: Final = 512
+# A look is due with each step of compaction, or 2048 times in a bar: so a wait takes a sixteenth of a bar at most.
+LOOKS_MAX: Final = 128
+LOOKS_PER_BAR: Final = 2048
 
 
 class CheckpointPace:
@@ -39,6 +39,12 @@ class CheckpointPace:
             self._looks_left = LOOKS_MAX
             self._rounds_left = _ROUNDS
             self._next_rounds()
+
+    def near(self) -> bool:
+        """Whether the first round has ended, which syncs the most; not a look. Raises as begin() does."""
+        if self._rounds_left == _ROUNDS - 1 and self._storage.sync_ahead_ended():
+            self._next_rounds()
+        return self._rounds_left < _ROUNDS - 1
 
     def ready(self) -> bool:
         """One look: whether the checkpoint is to be made now. Raises as begin() does."""

@@ -251,9 +251,12 @@ class Forest(OpForest):
         return bool(tree.table_immutable.entries) and not waits
 
     def job_end(self) -> Iterator[int]:
-        """Between two jobs: a checkpoint, when enough space waits for one. A step for each look whether it is time."""
+        """Between two jobs: a checkpoint, when enough space waits for one and little is left to sync; a step for each
+        look whether it is time."""
         if self._released_size() > _RELEASED_SIZE_MAX + self._quarantine_size:
             self._pace.begin()
+            if not self._pace.near():
+                return
             while self._pace.waiting and not self._pace.ready():
                 yield 1
             self._checkpoint(keep_free=True)
@@ -344,11 +347,9 @@ class Forest(OpForest):
             self.large_values.drop_from(tree.table_immutable)
         self.large_values.release(mark.wal.op)
         fields = CheckpointFields(mark.wal, mark.bytes_put)
-        scope = self.scope
-        if scope is not None and scope.spilled:
-            fields = CheckpointFields(
-                mark.wal, mark.bytes_put, scope.state, scope.op_begin, mark.scope_changes, scope.began_s
-            )
+        if (scope := self.scope) is not None and scope.spilled:
+            changes = mark.scope_changes
+            fields = CheckpointFields(mark.wal, mark.bytes_put, scope.state, scope.op_begin, changes, scope.began_s)
         self.file.storage.check_identity()
         self.file.checkpoint(fields, graduate=not self.scans_open, keep_free=keep_free)
         self._pace.made()

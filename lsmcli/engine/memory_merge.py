@@ -31,7 +31,7 @@ from lsmcli.engine.value_block import StoredValue, run_of_entries, run_of_packed
 SORT_STEP_ENTRIES: Final = 256
 
 # Entries of a packed run on its way into a block, at most: a step as well.
-RUN_ENTRIES: Final = 128
+RUN_ENTRIES: Final = 64
 
 _WIDTH: Final = 4  # bytes of an offset in a chunk of a flush
 _CHUNK_ENTRIES: Final = 512  # of a chunk, interpreted: about two value blocks' worth
