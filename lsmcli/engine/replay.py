@@ -10,7 +10,7 @@ Invariants:
 from typing import TYPE_CHECKING
 
 from lsmcli.engine.block_chain import chain_addresses
-from lsmcli.engine.constants import key_size_max_for, value_inline_max_for
+from lsmcli.engine.constants import VALUE_SIZE_MAX, key_size_max_for, value_inline_max_for
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.schema import (
     WAL_SCOPE_BEGIN,
@@ -33,11 +33,11 @@ def replay_record(forest: "Forest", header: WalRecordHeader, body: bytes, after:
     kind = header.kind
     if kind == WalRecordKind.OP:
         entries = decode_entries(body, header.entry_count)
+        _check_sizes(forest, header.op, entries)
         if forest.file.writable:
             for _, _, value in entries:
                 if type(value) is ChainReference:
                     _mark_acquired(forest, value)
-        _check_sizes(forest, header.op, entries)
         forest.apply(entries)
     elif kind == WalRecordKind.SCOPE_BEGIN:
         if len(body) != WAL_SCOPE_BEGIN.size or forest.scope is not None:
@@ -67,6 +67,8 @@ def _check_sizes(forest: "Forest", op: int, entries: "list[Entry]") -> None:
     for _, key, value in entries:
         if len(key) > key_size_max or (type(value) is bytes and len(value) > value_size_max):
             raise _damage(op, f"an entry is too large for blocks of {block_size} bytes")
+        if type(value) is ChainReference and value.size > VALUE_SIZE_MAX:
+            raise _damage(op, f"a value of {value.size} bytes is larger than any")
 
 
 def _mark_acquired(forest: "Forest", chain: ChainReference) -> None:

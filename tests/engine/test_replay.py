@@ -7,7 +7,7 @@ import pytest
 from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.engine.database import Database
 from lsmcli.engine.errors import DamageError
-from lsmcli.engine.schema import WAL_SCOPE_BEGIN, ChainReference, ScopeState, WalRecordKind, WalScopeBegin
+from lsmcli.engine.schema import CHAIN_NONE, WAL_SCOPE_BEGIN, ChainReference, ScopeState, WalRecordKind, WalScopeBegin
 from lsmcli.engine.wal_entry import encode_entries
 from tests.testing.operations import BLOCK_SIZE, draw_profile, new_storage, open_database_on
 from tests.testing.storage import SimulatedStorage
@@ -52,6 +52,7 @@ def opened(*records: Record, writable: bool = True) -> Database:
     ([begin(), PERSIST, DISCARD], "a scope is discarded that was never begun"),
     ([op(b"k" * KEY_SIZE_MAX, b"1")], "an entry is too large for blocks of 4096 bytes"),
     ([op(b"k", b"v" * BLOCK_SIZE)], "an entry is too large for blocks of 4096 bytes"),
+    ([op(b"k", CHAIN_NONE._replace(address=1, size=1 << 63))], "a value of 9223372036854775808 bytes"),
 ], ids=lambda each: each if isinstance(each, str) else "")  # fmt: skip
 def test_a_record_that_makes_no_sense_is_damage_of_the_log(records: list[Record], message: str, writable: bool) -> None:
     with pytest.raises(DamageError, match=message) as caught:

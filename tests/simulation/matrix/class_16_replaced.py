@@ -29,7 +29,7 @@ from tests.testing.trial import Trial
 CASES: Final = 600
 SLICES: Final = 2
 
-CALLS: Final = ("write", "sync", "allocate")
+CALLS: Final = ((os, "pwrite"), (FileStorage, "sync"), (FileStorage, "allocate"))
 CALLS_COUNT: Final = 90  # fewer than the run has
 PUTS: Final = 16
 FLAGS: Final[tuple[Flag, ...]] = ("r", "w")
@@ -76,24 +76,23 @@ class Session:
         """Changes until one fails, or all are done; how many that began behind the event were acknowledged, until then
         as well."""
         acknowledged = 0
-        names = [name for name in CALLS if name in vars(FileStorage)]
-        originals = {name: getattr(FileStorage, name) for name in names}
-        for name in names:
-            setattr(FileStorage, name, self._counted(originals[name]))
+        originals = [(owner, name, getattr(owner, name)) for owner, name in CALLS]
+        for owner, name, original in originals:
+            setattr(owner, name, self._counted(original))
         try:
             for behind in self.change():
                 acknowledged += behind
         except (FileError, DamageError):
             self.failed = True
         finally:
-            for name in names:
-                setattr(FileStorage, name, originals[name])
+            for owner, name, original in originals:
+                setattr(owner, name, original)
         return acknowledged
 
     def _counted(self, original: Callable[..., object]) -> Callable[..., object]:
-        def call(storage: FileStorage, *arguments: object) -> object:
+        def call(*arguments: object) -> object:
             self.before_call()
-            return original(storage, *arguments)
+            return original(*arguments)
 
         return call
 

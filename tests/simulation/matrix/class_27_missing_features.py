@@ -29,7 +29,7 @@ from lsmcli.engine.errors import LockedError
 from tests.testing.invocation import invoke, one_line
 from tests.testing.trial import Trial
 
-CASES: Final = 120
+CASES: Final = 113
 ROUNDS: Final = 1
 
 ROWS: Final = b"".join(b"row%04d\t%s\n" % (number, b"v" * 90) for number in range(2000))
