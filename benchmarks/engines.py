@@ -248,7 +248,8 @@ class LmdbStore(Stored):
 
         def get(key: bytes) -> bytes | None:
             with begin() as transaction:
-                return transaction.get(key)
+                value: bytes | None = transaction.get(key)
+                return value
 
         def get_many(keys: list[bytes]) -> list[Pair]:
             with begin() as transaction, transaction.cursor() as cursor:
