@@ -161,7 +161,9 @@ class Tree(OpTree):
         assert not self.table_immutable.entries
         self._scope_log = None
         self.manifest.point_lookup.fresh = False
+        dropped = self.table_immutable.dropped_large  # no checkpoint has come since its flush
         self.table_immutable, self.table_mutable = self.table_mutable.split(log)
+        self.table_immutable.dropped_large += dropped
         self.immutable_bar = bar
 
     def scope_unspill(self) -> None:

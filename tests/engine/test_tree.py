@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lsmcli.engine.schema import BlockKind
+from lsmcli.engine.schema import CHAIN_NONE, BlockKind
 from lsmcli.engine.table_memory import MISSING
 from lsmcli.engine.tree import DECODERS, NEGATIVE, LookupKind, Tree
 from tests.testing.model import MAIN, Model
@@ -116,9 +116,11 @@ def test_a_scope_keeps_or_undoes(run: Run, mode: str) -> None:
 def test_a_spilled_scope_parts_the_table_in_two(run: Run) -> None:
     tree = tree_of(run)
     tree.put(b"b", b"before")
+    tree.table_immutable.dropped_large.append(CHAIN_NONE)  # of a flush that no checkpoint has followed yet
     tree.scope_open()
     tree.put(b"b", b"inside")
     tree.scope_spill(7)
+    assert tree.table_immutable.dropped_large == [CHAIN_NONE]
     assert tree.table_immutable.entries == {b"b": b"before"}
     assert tree.table_mutable.entries == {b"b": b"inside"}
     assert tree.immutable_bar == 7
