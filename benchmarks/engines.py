@@ -439,7 +439,7 @@ class Engine(NamedTuple):
 
     store: Callable[[str], Store]
     settings: dict[str, Any]
-    library: str  # whose version is printed
+    package: str  # whose version is printed
     peer: bool = True
     environment: Mapping[str, str] = MappingProxyType({})
     only: frozenset[str] = frozenset()
@@ -457,9 +457,9 @@ ENGINES = {
 
 
 def version_of(engine: Engine) -> str:
-    """The version of an engine's library. Raises ImportError when it is not installed."""
-    if engine.library == "sqlite3":
+    """The version of an engine's package. Raises ImportError when it is not installed."""
+    if engine.package == "sqlite3":
         return sqlite3.sqlite_version
     from importlib import metadata
 
-    return metadata.version(engine.library)
+    return metadata.version(engine.package)

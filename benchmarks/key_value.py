@@ -136,7 +136,7 @@ def engines_there(names: Sequence[str]) -> dict[str, str]:
         try:
             found[name] = version_of(ENGINES[name])
         except ImportError:
-            tell(f"{name}: {ENGINES[name].library} is not installed, left out")
+            tell(f"{name}: {ENGINES[name].package} is not installed, left out")
     return found
 
 
