@@ -8,7 +8,8 @@ and for each violation one line that replays it. Exits with 1 when there was a v
 long run has not met a situation that a class names.
 
 Invariants:
-- every class gets the same share of the time: the next round is of the class that has had least;
+- every class gets the same share of the time: the next round is of the class that has had least, where one that has
+  situations left to meet may have twice as much;
 - a round ends when the time is up; what it did until then counts;
 - seeds derive from --seed, which is the commit unless given: two runs of one commit begin alike.
 """
@@ -92,7 +93,11 @@ class Tally:
 
     def next_round(self, base: str) -> tuple[int, int]:
         """Class and seed of the round to run next."""
-        number = min(self.classes, key=lambda each: (self.seconds[each] + 5 * self.under_way[each], each))
+        missing = {number for number, _ in self.never_met()}
+        number = min(
+            self.classes,
+            key=lambda each: ((self.seconds[each] + 5 * self.under_way[each]) / (1 + (each in missing)), each),
+        )
         self.under_way[number] += 1
         round_ = self.rounds[number]
         self.rounds[number] += 1
