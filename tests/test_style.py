@@ -32,7 +32,7 @@ ENGINE_ORDER = """
     table_info value_block index_block columns table_memory memory_merge table table_iterator
     manifest_level manifest_log manifest
     compaction_policy compaction bar checkpoint_pace
-    bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_tree
+    bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_packed bulk_tree
     tree_lookup tree scan short_scan
     compaction_plan
     data_file scope large_values whole_tree packing wal_ring replay spill forest full_compaction bulk_install

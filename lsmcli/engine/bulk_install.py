@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lsmcli.engine.block_chain import chain_block_count
 from lsmcli.engine.bulk_merge import Counts, OnConflict, live_stream, merge_load, write_tables
+from lsmcli.engine.bulk_packed import goes_packed, write_packed
 from lsmcli.engine.bulk_sort import merge_runs
 from lsmcli.engine.bulk_space import BulkSpace
 from lsmcli.engine.bulk_target import Target, choose_level, choose_tables, tables_estimate
@@ -88,13 +89,21 @@ def build(forest: "Forest", load: TreeLoad, on_conflict: OnConflict, counts: Cou
     level, fences = choose_level(manifest.levels, target, _table_count(target, load), manifest.growth_factor)
     dropped = list(load.sort.dropped_large)
     snapshot_min = context.snapshot_min()
-    entries = merge_runs(load.streams(target.rewritten, dropped), dropped)
-    existing = live_stream(grid, target.merged, dropped)
-    outputs = write_tables(
-        lambda: load.make_builder(level, snapshot_min),
-        merge_load(entries, existing, load.tree_id, on_conflict, counts, dropped),
-        fences,
-    )
+    if goes_packed(
+        spilled=load.sort.spilled, tombstones=load.sort.tombstones, existing=any(target.merged),
+        fences=fences, on_conflict=on_conflict,
+    ):  # fmt: skip
+        builder = load.make_builder(level, snapshot_min)
+        runs = load.packed(target.rewritten, dropped)
+        outputs = write_packed(grid, builder, runs, target.merged, counts, dropped)
+    else:
+        entries = merge_runs(load.streams(target.rewritten, dropped), dropped)
+        existing = live_stream(grid, target.merged, dropped)
+        outputs = write_tables(
+            lambda: load.make_builder(level, snapshot_min),
+            merge_load(entries, existing, load.tree_id, on_conflict, counts, dropped),
+            fences,
+        )
     counts.imported += sum(info.entry_count for info in target.kept)
     removals = context.removals(list(chain.from_iterable(target.merged)), snapshot_min)
     garbage = [address for info in target.rewritten for address in table_addresses(grid, info)]

@@ -22,6 +22,8 @@ from itertools import chain, islice, pairwise
 from operator import attrgetter, lt
 from typing import Final, NamedTuple
 
+from lsmcli.engine.block_merge import Run as PackedRun
+from lsmcli.engine.block_merge import run_of
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.columns import EMPTY, Columns, merge
 from lsmcli.engine.constants import ENTRY_WEIGHT, KEY_SIZE_MAX, KIB
@@ -29,9 +31,10 @@ from lsmcli.engine.entry_order import COMPILED, sort_entries
 from lsmcli.engine.entry_pack import pack_entries, unpack_entries
 from lsmcli.engine.errors import FileError
 from lsmcli.engine.key_range import KeyRange
-from lsmcli.engine.schema import FLAG_LARGE
+from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE
 from lsmcli.engine.scratch_file import Scratch
 from lsmcli.engine.sorted_batch import SortedBatch, chunk_step
+from lsmcli.engine.value_block import run_of_entries
 
 # Entries of a chunk, the unit in which runs are written, read and merged: as many as have this size.
 CHUNK_SIZE_MAX: Final = 256 * KIB
@@ -67,10 +70,18 @@ class Run(NamedTuple):
     def stream(self) -> Iterator[Columns]:
         """The entries in key order. Raises FileError."""
         for each in self.chunks:
-            data = self.scratch.read(each.offset, each.size)
-            if checksum(data) != each.checksum:
-                raise FileError("a temporary file did not give back what was written to it; check the disk")
-            yield decode_chunk(data)
+            yield decode_chunk(self._read(each))
+
+    def packed(self) -> Iterator[PackedRun]:
+        """The same entries, packed as they are. Compiled only. Raises FileError."""
+        for each in self.chunks:
+            yield packed_chunk(self._read(each))
+
+    def _read(self, chunk: Chunk) -> bytes:
+        data = self.scratch.read(chunk.offset, chunk.size)
+        if checksum(data) != chunk.checksum:
+            raise FileError("a temporary file did not give back what was written to it; check the disk")
+        return data
 
 
 class ExternalSort:
@@ -90,6 +101,7 @@ class ExternalSort:
         self.count = 0  # entries that were ever added
         self.keys_size = 0  # of them, in bytes
         self.size = 0  # of their keys and values, in bytes
+        self.tombstones = False  # whether any of them is a tombstone
         self.ascending = True  # all entries ever added arrived in strictly ascending order of their keys
         self._key_last = b""
         self._keys: list[bytes] = []  # of entries that are not sorted yet, in order of arrival
@@ -125,6 +137,7 @@ class ExternalSort:
             self._flags += part.flags
             if len(self._keys) >= BATCH_ENTRIES:
                 self.settle()
+        self.tombstones = self.tombstones or FLAG_TOMBSTONE in columns.flags
         self.weight += size + ENTRY_WEIGHT * len(keys)
         self.count += len(keys)
         self.keys_size += keys_size
@@ -185,6 +198,11 @@ class ExternalSort:
         """
         spilled = [run.stream() for runs in reversed(self._generations) for run in runs]
         return [*spilled, merge_in_memory(self._runs, dropped_large)]
+
+    def packed(self, dropped_large: list[bytes]) -> list[Iterator[PackedRun]]:
+        """The same as streams(), packed. Compiled only."""
+        spilled = [run.packed() for runs in reversed(self._generations) for run in runs]
+        return [*spilled, map(packed_columns, merge_in_memory(self._runs, dropped_large))]
 
     def ranges(self) -> list[KeyRange]:
         """Ranges that hold all keys, by chunk, in any order; after settle()."""
@@ -307,6 +325,21 @@ def encode_chunk(columns: Columns) -> bytes:
     keys, values, flags = columns
     _, _, packed = pack_entries(keys, values, flags, _OFFSET_SIZE)
     return len(keys).to_bytes(_COUNT_SIZE, "little") + packed
+
+
+def packed_columns(columns: Columns) -> PackedRun:
+    """Sorted entries, at least one, packed. Compiled only."""
+    run = run_of_entries(*columns)
+    assert run is not None
+    return run
+
+
+def packed_chunk(data: bytes) -> PackedRun:
+    """The entries of a chunk whose checksum was right, packed. Compiled only."""
+    count = int.from_bytes(data[:_COUNT_SIZE], "little")
+    run = run_of(data, _COUNT_SIZE, count, _OFFSET_SIZE, KEY_SIZE_MAX, CHAIN_REFERENCE.size)
+    assert run is not None
+    return run
 
 
 def decode_chunk(data: bytes) -> Columns:

@@ -10,10 +10,11 @@ Invariants:
 
 from collections.abc import Iterator
 
+from lsmcli.engine.block_merge import Run
 from lsmcli.engine.bulk_sort import ExternalSort
 from lsmcli.engine.bulk_space import BulkSpace
 from lsmcli.engine.columns import Columns
-from lsmcli.engine.compaction import table_stream
+from lsmcli.engine.compaction import table_runs, table_stream
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.key_range import KeyRange
 from lsmcli.engine.table import TableBuilder
@@ -65,3 +66,7 @@ class TreeLoad:
     def streams(self, tables: list[TableInfo], dropped_large: list[bytes]) -> list[Iterator[Columns]]:
         """The runs of the load, from old to new: these of its tables, and the streams of the sort, which see."""
         return [table_stream(self._grid, tables), *self.sort.streams(dropped_large)]
+
+    def packed(self, tables: list[TableInfo], dropped_large: list[bytes]) -> list[Iterator[Run]]:
+        """The same, packed. Compiled only."""
+        return [table_runs(self._grid, tables), *self.sort.packed(dropped_large)]
