@@ -125,9 +125,10 @@ class Reader:
     def ask(self, kind: str) -> bool:
         """One question; False when the writer was too fast for it."""
         forest = self.database.forest
-        name = "main"
+        name, tree_id = "main", None
         try:
             name = self.rng.choice(self.database.trees())
+            tree_id = self._tree_id(name)
             if kind == "refresh":
                 op_min = self.disk.now.op_done
                 self.database.refresh()
@@ -146,13 +147,22 @@ class Reader:
             self.trial.mark(f"too old: {kind}")
             return False
         except TreeError:
-            # The question made the reader go on to a state without this tree.
-            assert name not in self.history[self.database.forest.op].committed
+            # The question made the reader go on to a state without this tree, or with another one of its name.
+            there = self._tree_id(name)
+            assert there != tree_id
+            assert (there is not None) == (name in self.history[self.database.forest.op].committed)
+            self.trial.mark("a tree was dropped under the reader")
         finally:
             self._saw(self.database, 0)
         if self.database.forest is not forest and kind != "refresh":
             self.trial.mark("the reader opened the file again")
         return True
+
+    def _tree_id(self, name: str) -> int | None:
+        try:
+            return self.database.tree_id(name)
+        except TreeError:
+            return None
 
     def _scan(self, name: str, *, reverse: bool) -> None:
         """One state from the first entry to the last, though the writer goes on; what came before an error is right."""
