@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.entry_pack import crc_tables
-from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, find
+from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, find, find_many, marks_of
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
@@ -125,15 +125,17 @@ class TableSearch(SlotColumn):
 
     key_min = cython.declare(bytes, visibility="public")
     raw: bytes
-    starts: list[int]  # where the fingerprints of each block begin in raw, and where the last ones end
-    starts_packed: bytes
+    starts_packed: bytes  # where the fingerprints of each block begin in raw, and where the last ones end
+    marks: list[str]  # interpreted: the same as text
 
     def __init__(self, raw: bytes, key_min: bytes, keys: list[bytes], starts: list[int]) -> None:
         """keys: the last one of each block. starts: one more, ascending. key_min: the smallest key of the table."""
         assert 0 < len(keys) == len(starts) - 1 and 0 <= starts[0] and starts[len(keys)] <= len(raw)
         self._fill(key_min, keys)
-        self.key_min, self.raw, self.starts = key_min, raw, list(starts)
+        self.key_min, self.raw = key_min, raw
         self.starts_packed = struct.pack(f"={len(starts)}I", *starts)
+        if not cython.compiled:
+            self.marks = marks_of(raw, starts)
 
 
 @cython.final
@@ -176,35 +178,28 @@ class TreeLookup:
         """What the tree is now: the lock that guards it and is held, its two dictionaries of entries, newest first, the
         levels that have tables, the age of the cache in which the blocks are, the longest key of the file."""
         self.mutable, self.immutable = memory
-        self.lock, self.levels, self.age, self.key_size_max = lock, list(levels), age, key_size_max
+        self.lock = lock if cython.compiled else getattr(lock, "plain", None) or lock
+        self.levels, self.age, self.key_size_max = list(levels), age, key_size_max
         self.fresh = True
 
     def get(self, key: Any) -> Any:
         """The value of the key, None when it is absent, or PERHAPS. 0.1 µs, and the processor's way to memory for the
-        entry's offsets, then for its key and value; interpreted 2 µs."""
+        entry's offsets, then for its key and value."""
         if not self.fresh or type(key) is not bytes:
             return PERHAPS
-        if cython.compiled and _alone():
+        if _alone():
             return self._walk(key, False)
         with self.lock:
-            if not self.fresh:
-                return PERHAPS  # type: ignore[unreachable]  # another thread may have changed it
-            return self._walk(key, False) if cython.compiled else find(self, key)
+            return self._walk(key, False) if self.fresh else PERHAPS  # type: ignore[redundant-expr]  # by now
 
     def get_many(self, keys: list[Any]) -> tuple[list[Any], list[int]]:
-        """get() of each key, all of them in one state, and the places of those for which it is PERHAPS.
-
-        0.2 µs per key, since the ways to memory of many keys are gone together; interpreted 2 µs.
-        """
+        """get() of each key, all of them in one state, and the places of those for which it is PERHAPS. 0.2 µs per key,
+        since the ways to memory of many keys are gone together."""
+        places: list[int] = []
         if self.fresh:
             with self.lock:
                 if self.fresh:
-                    places: list[int] = []
-                    if cython.compiled:
-                        return self._find_many(keys, places), places
-                    values = [find(self, key) if type(key) is bytes else PERHAPS for key in keys]
-                    places += [place for place, value in enumerate(values) if value is PERHAPS]
-                    return values, places
+                    return self._find_many(keys, places), places
         return [PERHAPS] * len(keys), list(range(len(keys)))
 
     # Compiled only.
@@ -492,9 +487,13 @@ def _fingerprint(key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.u
 
 _CRC_TABLES: Final = crc_tables() if cython.compiled else b""
 
+if not cython.compiled:
+    # In their place, not called by them: a call is much.
+    TreeLookup.get, TreeLookup.get_many = find, find_many  # type: ignore[assignment, method-assign]
+
 if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled classes take the place of those above, all of them or none.
     with suppress(ImportError):
-        from lsmcli.engine._lookup import (  # noqa: F401, I001
+        from lsmcli.engine._lookup import (  # noqa: I001
             BlockSlot, CacheAge, LevelSearch, SlotColumn, TableSearch, TreeLookup, COMPILED,
         )  # fmt: skip
