@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -39,6 +40,7 @@ from lsmcli.benchmark.workbench import Workbench
 
 ROOT = Path(__file__).resolve().parent.parent
 FINISH = Step(MEMORY, "finish", "")
+_BEGAN_S = time.monotonic()
 ANSWER_S_MAX = 3600  # the longest workload: 10,000,000 puts, one at a time, into a store that is slow at it
 
 
@@ -176,8 +178,8 @@ def steps_named(names: str) -> list[Step]:
 
 
 def tell(text: str) -> None:
-    """A line about the progress, on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """A line about the progress, on standard error, with the seconds since the start."""
+    print(f"{time.monotonic() - _BEGAN_S:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def sizes_of(text: str) -> tuple[int, int]:

@@ -108,6 +108,8 @@ def rows_of(figures: Figures) -> list[Row]:
     for name, unit, row, field, divisor in [*wanted, *OTHERS]:
         found: dict[str, list[float]] = {}
         for run in figures.runs:
+            if row == MEMORY and ENGINES[run.engine].only:
+                continue  # it did less than the others
             if run.row == row and field in run.answer:
                 share = run.answer[divisor] if divisor else 1
                 found.setdefault(run.engine, []).append(run.answer[field] / share)

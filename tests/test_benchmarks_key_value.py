@@ -64,6 +64,7 @@ FIGURES = Figures(
         *runs("readhot", lsmcli=2.0, lsmcli_pure=2.0, lmdb=1.0),
         *runs("open", lsmcli=10_000.0),
         Run(MEMORY, "lsmcli", {"memory_mib": 10.0}),
+        Run(MEMORY, "lmdb-each", {"memory_mib": 1.0}),  # for doing less
     ],
     {"put": 0.05, "get": 0.03},
     3,

@@ -66,7 +66,7 @@ class BlockSlot:
     count: cython.Py_ssize_t  # entries; 0: not filled yet
     width: cython.Py_ssize_t  # of an offset
     offsets_at: cython.Py_ssize_t  # of the keys, then of the values
-    offsets: Any  # the same as integers: interpreted only
+    view: Any  # interpreted: raw, offsets as integers, count and where the three columns begin
     flags_at: cython.Py_ssize_t
     keys_at: cython.Py_ssize_t
     values_at: cython.Py_ssize_t
@@ -78,7 +78,7 @@ class BlockSlot:
     def shut(self) -> None:
         """The cache has forgotten the block: lets go of its bytes."""
         self.generation, self.table, self.parts = -1, None, ()
-        self.raw, self.offsets = b"", None
+        self.raw, self.view = b"", None
         self.count = self.width = self.offsets_at = self.flags_at = self.keys_at = self.values_at = 0
 
     def fill_values(self, raw: bytes, at: int, count: int, width: int, offsets: Any, values_at: int) -> None:
@@ -86,8 +86,9 @@ class BlockSlot:
         flags_at = at + 2 * (count + 1) * width
         assert 0 < at and 0 < count <= len(raw) and width in (2, 4) and flags_at + count <= values_at <= len(raw)
         self.raw, self.count, self.width, self.parts = raw, count, width, (raw, at, count, width)
-        self.offsets_at, self.offsets = at, offsets
-        self.flags_at, self.keys_at, self.values_at = flags_at, flags_at + count, values_at
+        self.offsets_at, self.flags_at, self.keys_at, self.values_at = at, flags_at, flags_at + count, values_at
+        if not cython.compiled:
+            self.view = raw, offsets, count, flags_at, flags_at + count, values_at
 
 
 _NOWHERE: Final = BlockSlot(-1)  # stands for every block that is not in the cache
@@ -103,14 +104,15 @@ class SlotColumn:
     skip: cython.Py_ssize_t  # bytes that all keys share which are looked for here
     numbers: bytes
     parts = cython.declare(tuple, visibility="public")  # keys, slots, skip, numbers
+    view = cython.declare(tuple, visibility="public")  # keys, slots, what find() needs of each beside them
 
-    def _fill(self, key_min: bytes, keys: list[bytes]) -> None:
+    def _fill(self, key_min: bytes, keys: list[bytes], beside: Any) -> None:
         self.keys, self.count = list(keys), len(keys)
         self.slots, self.skip, self.numbers = [_NOWHERE] * len(keys), 0, b""
         if cython.compiled:
             self.skip = len(commonprefix((key_min, keys[0], keys[self.count - 1])))  # noqa: RUF071  # of bytes
             self.numbers = _numbers_of(self.keys, self.skip)
-        self.parts = self.keys, self.slots, self.skip, self.numbers
+        self.parts, self.view = (self.keys, self.slots, self.skip, self.numbers), (self.keys, self.slots, beside)
 
     def put(self, i: int, slot: BlockSlot) -> None:
         """Where block i is now."""
@@ -126,16 +128,13 @@ class TableSearch(SlotColumn):
     key_min = cython.declare(bytes, visibility="public")
     raw: bytes
     starts_packed: bytes  # where the fingerprints of each block begin in raw, and where the last ones end
-    marks: list[str]  # interpreted: the same as text
 
     def __init__(self, raw: bytes, key_min: bytes, keys: list[bytes], starts: list[int]) -> None:
         """keys: the last one of each block. starts: one more, ascending. key_min: the smallest key of the table."""
         assert 0 < len(keys) == len(starts) - 1 and 0 <= starts[0] and starts[len(keys)] <= len(raw)
-        self._fill(key_min, keys)
+        self._fill(key_min, keys, None if cython.compiled else marks_of(raw, starts))
         self.key_min, self.raw = key_min, raw
         self.starts_packed = struct.pack(f"={len(starts)}I", *starts)
-        if not cython.compiled:
-            self.marks = marks_of(raw, starts)
 
 
 @cython.final
@@ -148,8 +147,8 @@ class LevelSearch(SlotColumn):
     def __init__(self, key_mins: list[bytes], key_maxes: list[bytes], slots: list[BlockSlot | None]) -> None:
         """The lists are parallel, in key order, and copied. O(tables)."""
         assert 0 < len(key_mins) == len(key_maxes) == len(slots)
-        self._fill(key_mins[0], key_maxes)
         self.key_mins = list(key_mins)
+        self._fill(key_mins[0], key_maxes, self.key_mins)
         self.slots[:] = [slot or _NOWHERE for slot in slots]
 
 

@@ -54,36 +54,34 @@ def find(lookup: "TreeLookup", key: Any) -> Any:
             return value if value is None or type(value) is bytes else PERHAPS
         mark = chr(crc32(key) & 0xFFFF)  # the fingerprint
         age = lookup.age
+        generation = age.generation
         for level in lookup.levels:
-            at = bisect_left(level.keys, key)
-            if at == level.count or key < level.key_mins[at]:
+            keys, slots, key_mins = level.view
+            at = bisect_left(keys, key)
+            if at == len(keys) or key < key_mins[at]:
                 continue
-            slot = level.slots[at]
+            slot = slots[at]
             table = slot.table
-            if slot.generation != age.generation or table is None:
+            if slot.generation != generation or table is None:
                 return PERHAPS
             age.hits += 1
-            at = bisect_left(table.keys, key)
-            marks = table.marks[at]
-            i = marks.find(mark)
+            keys, slots, marks = table.view
+            at = bisect_left(keys, key)
+            i = marks[at].find(mark)
             while i >= 0:
-                slot = table.slots[at]
-                count = slot.count
-                if slot.generation != age.generation or i >= count:
+                slot = slots[at]
+                if slot.generation != generation or i >= slot.count:
                     return PERHAPS
-                raw = slot.raw
-                offsets = slot.offsets
-                keys_at = slot.keys_at
+                raw, offsets, count, flags_at, keys_at, values_at = slot.view
                 if raw[keys_at + offsets[i] : keys_at + offsets[i + 1]] == key:
                     age.hits += 1
-                    values_at = slot.values_at
                     start = values_at + offsets[count + 1 + i]
                     stop = values_at + offsets[count + 2 + i]
-                    flag = raw[slot.flags_at + i]
+                    flag = raw[flags_at + i]
                     if flag == 0 and start <= stop <= len(raw):
                         return raw[start:stop]
                     return None if flag == FLAG_TOMBSTONE and start == stop else PERHAPS
-                i = marks.find(mark, i + 1)
+                i = marks[at].find(mark, i + 1)
         return None if 0 < len(key) <= lookup.key_size_max else PERHAPS
 
 
