@@ -5,6 +5,8 @@
 A one-shot command is a process: its start is most of its time, so what Python and click take by themselves stands
 beside it. Import and export have a benchmark of their own, benchmarks.import_export.
 
+A program that fails is left out from there on, and told of at the end; the exit code is 1 then.
+
 Durability differs: `lsmcli put` and a commit of sqlite3 are on the disk when they end, `ldb put` syncs nothing. LMDB's
 programs have no one-shot get or put.
 """
@@ -22,7 +24,7 @@ from typing import NamedTuple
 
 from benchmarks import report, rows
 from benchmarks.import_export import LSMCLI, is_there, tell
-from benchmarks.process import Run, run
+from benchmarks.process import FailedError, Run, run
 
 REPEATS = 10  # of a one-shot command in each round
 SQLITE_TABLE = "CREATE TABLE kv(k TEXT PRIMARY KEY, v TEXT) WITHOUT ROWID"
@@ -65,9 +67,7 @@ def cases(key: str, lines: int) -> Iterator[Case]:
     yield Case(
         group, "sqlite3, one transaction", ["sqlite3", "their.db"], lines, "script.sql", needs="sqlite3", fresh=True
     )
-    yield Case(
-        group, "mdb_load", ["mdb_load", "-n", "-T", "their.mdb"], lines, "script.mdb", needs="mdb_load", fresh=True
-    )
+    yield Case(group, "mdb_load", ["mdb_load", "-n", "their.mdb"], lines, "script.mdb", needs="mdb_load", fresh=True)
 
 
 def write_scripts(directory: Path, lines: int) -> str:
@@ -75,7 +75,7 @@ def write_scripts(directory: Path, lines: int) -> str:
     pairs = [pair for keys, values in rows.columns(lines) for pair in zip(keys, values, strict=True)]
     (directory / "script.lsm").write_text("".join(f"put -- {key} {value}\n" for key, value in pairs))
     (directory / "script.ldb").write_text("".join(f"{key} ==> {value}\n" for key, value in pairs))
-    (directory / "script.mdb").write_text("".join(f"{key}\n{value}\n" for key, value in pairs))
+    rows.write(directory / "script.mdb", rows.FORMS["lmdb"], lines)  # its head says how large the map is to be
     inserts = "".join(f"INSERT INTO kv VALUES ('{key}', '{value}');\n" for key, value in pairs)
     (directory / "script.sql").write_text(f"{SQLITE_TABLE};\nBEGIN;\n{inserts}COMMIT;\n")
     return pairs[lines // 2][0]
@@ -118,8 +118,8 @@ def check(directory: Path, key: str, lines: int) -> None:
         raise SystemExit(f"of {lines} lines {count} were stored, and {key} holds {value!r}")
 
 
-def measure(lines: int, rounds: int) -> list[report.Result]:
-    """All programs, in turn."""
+def measure(lines: int, rounds: int) -> tuple[list[report.Result], list[str]]:
+    """All programs, in turn; and what was said by those that failed."""
     with tempfile.TemporaryDirectory(prefix="lsmcli-bench-") as name:
         directory = Path(name)
         key = write_scripts(directory, lines)
@@ -130,15 +130,22 @@ def measure(lines: int, rounds: int) -> list[report.Result]:
         every = [case for case in every if is_there(case.needs)]
         fill(directory, every)
         check(directory, key, lines)
-        runs: list[list[Run]] = [[] for _ in every]
+        runs: list[tuple[Case, list[Run]]] = [(case, []) for case in every]
+        failures = []
         for number in range(1, rounds + 1):
-            for case, found in zip(every, runs, strict=True):
-                found.append(measured(case, directory))
+            for case, found in list(runs):
+                try:
+                    found.append(measured(case, directory))
+                except FailedError as error:
+                    failures.append(f"{case.group}: {case.name}: {error}")
+                    runs.remove((case, found))
+                    continue
                 tell(f"round {number}: {case.group}: {case.name}: {1000 * found[-1].wall_s:.1f} ms")
-        return [
+        results = [
             report.Result(case.group, case.name, shlex.join(case.command), case.peer, case.rows, found)
-            for case, found in zip(every, runs, strict=True)
+            for case, found in runs
         ]
+        return results, failures
 
 
 def table(results: Sequence[report.Result]) -> str:
@@ -154,26 +161,29 @@ def table(results: Sequence[report.Result]) -> str:
             lines.append(f"  {result.name:28}{times}{ratio:>9}")
         lines.append("")
     wall_s = {result.name: result.wall_s for result in results}
-    share = wall_s["lsmcli get"] / wall_s["python -c 'import click'"]
-    return "\n".join(lines) + f"lsmcli get takes {share:.2f} times as long as python -c 'import click' (at most 1.6)\n"
+    if "lsmcli get" in wall_s:
+        share = wall_s["lsmcli get"] / wall_s["python -c 'import click'"]
+        lines.append(f"lsmcli get takes {share:.2f} times as long as python -c 'import click' (at most 1.6)")
+    return "\n".join(lines) + "\n"
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures into the output directory."""
     parser = argparse.ArgumentParser(description="Single commands and scripts beside the programs of other stores.")
     parser.add_argument("--lines", type=int, default=100_000, help="puts of a script, and entries to get from [100000]")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, metavar="DIR", help="write command_lines.txt and .json there")
     wanted = parser.parse_args(words)
-    results = measure(wanted.lines, wanted.rounds)
-    text = table(results)
+    results, failures = measure(wanted.lines, wanted.rounds)
+    text = table(results) + "".join(f"FAILED: {failure}\n" for failure in failures)
     print(text)
     if wanted.output is not None:
         wanted.output.mkdir(parents=True, exist_ok=True)
         (wanted.output / "command_lines.txt").write_text(text)
         machine: dict[str, object] = {"python": platform.python_version(), "cores": os.cpu_count()}
         (wanted.output / "command_lines.json").write_text(report.as_json(results, machine) + "\n")
+    return int(bool(failures))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,15 @@
 """lsmcli beside LevelDB, RocksDB, LMDB and SQLite, each through its Python API: `make bench`.
 
-    python -m benchmarks.key_value [--entries N ...] [--rounds 3] [--engines A,B] [--workloads X,Y] [--output DIR]
+    python -m benchmarks.key_value [--entries N ...] [--sizes 16+100 ...] [--rounds 3] [--engines A,B]
+                                   [--workloads X,Y] [--output DIR]
 
 Each engine has a process of its own (benchmarks.worker). In every round each workload is done by one engine after the
 other, so that a busy moment of the machine meets them all; medians of the rounds are compared. Reads without a write
 between them are done in one reading transaction where an engine has such; "lmdb-each" begins one for every call. The
 ratio is taken against the best peer of all, which for reads is LMDB within one transaction.
+
+Runs take long and are left alone. So an engine that fails is out for the rest of its round, the others go on, and the
+table says so; and what is known is written after every round. Exits with 1 when anything failed.
 
 "Before compaction" is the store as fillrandom left it: not reopened. Workloads that are left out are made up for: a
 store that must hold entries gets them in batches.
@@ -15,28 +19,33 @@ import argparse
 import json
 import os
 import platform
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from benchmarks import key_value_report as report
 from benchmarks.engines import ENGINES, version_of
-from benchmarks.key_value_report import Figures, Run
+from benchmarks.key_value_report import MEMORY, Failure, Figures, Run
 from benchmarks.plan import PLAN, Step
 from benchmarks.worker import Scale
+from lsmcli.benchmark.data import KEY_SIZE_MIN
 from lsmcli.benchmark.workbench import Workbench
 
 ROOT = Path(__file__).resolve().parent.parent
-FINISH = {"workload": "finish"}
+FINISH = Step(MEMORY, "finish", "")
+_BEGAN_S = time.monotonic()
+ANSWER_S_MAX = 3600  # the longest workload: 10,000,000 puts, one at a time, into a store that is slow at it
 
 
 class WorkerFailedError(RuntimeError):
-    """A worker that ended before it answered: what it measured is worth nothing."""
+    """A worker that ended, or hung, before it answered."""
 
 
 class Process:
@@ -57,18 +66,25 @@ class Process:
             env={**os.environ, "PYTHONPATH": str(ROOT), "LSMCLI_PURE": "0", **ENGINES[engine].environment},
         )
 
-    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """What the worker answers. Raises WorkerFailedError."""
+    def takes_part_in(self, step: Step) -> bool:
+        """Whether the engine has this row."""
+        only = ENGINES[self.engine].only
+        return not only or step is FINISH or step.workload in only
+
+    def ask(self, step: Step, answer_s_max: float = ANSWER_S_MAX) -> dict[str, Any]:
+        """What the worker answers. Raises WorkerFailedError; the process is then of no use any more."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        question = {"workload": step.workload, "wants": step.wants, "stamped": step.stamped}
+        with suppress(BrokenPipeError):  # it has ended; its empty answer says so
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended; its empty answer says so
+        if not select.select([self._process.stdout], [], [], answer_s_max)[0]:
+            self._process.kill()
+            raise WorkerFailedError(f"no answer for {answer_s_max:g} s")
         line = self._process.stdout.readline()
         if not line:
-            raise WorkerFailedError(f"{self.engine}: {question['workload']}: exit {self._process.wait()}")
+            raise WorkerFailedError(f"exit {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -80,35 +96,46 @@ class Process:
         assert self._process.stdout is not None
         if outcome[0] is not None:
             self._process.kill()
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # of a question that nobody took
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
 
-def one_round(engines: Sequence[str], steps: Sequence[Step], directory: Path, scale: Scale) -> Iterator[Run]:
-    """Every workload by every engine, in turn."""
+def one_round(engines: Sequence[str], steps: Sequence[Step], directory: Path, scale: Scale) -> Iterator[Run | Failure]:
+    """Every workload by every engine, in turn. What an engine has measured before it fails counts."""
     with ExitStack() as stack:
         processes = [stack.enter_context(Process(engine, directory, scale)) for engine in engines]
-        for step in steps:
-            for process in processes:
-                only = ENGINES[process.engine].only
-                if not only or step.workload in only:
-                    asked = {"workload": step.workload, "wants": step.wants, "stamped": step.stamped}
-                    yield Run(step.row, process.engine, process.ask(asked))
-        for process in processes:
-            yield Run(report.MEMORY, process.engine, process.ask(FINISH))
+        for step in [*steps, FINISH]:
+            for process in [process for process in processes if process.takes_part_in(step)]:
+                outcome: Run | Failure
+                try:
+                    outcome = Run(step.row, process.engine, process.ask(step))
+                except WorkerFailedError as error:
+                    processes.remove(process)
+                    outcome = Failure(step.row, process.engine, str(error))
+                yield outcome
 
 
-def measure(engines: Sequence[str], steps: Sequence[Step], scale: Scale, rounds: int, where: Path | None) -> list[Run]:
-    """All rounds at one scale, with a line about each figure on standard error."""
-    runs = []
+def measure(
+    engines: Sequence[str], steps: Sequence[Step], scale: Scale, rounds: int, where: Path | None
+) -> Iterator[Figures]:
+    """All rounds at one scale: what is known after each of them. A line about each figure on standard error."""
+    loop_us = loop_costs(scale)
+    runs: list[Run] = []
+    failures: list[Failure] = []
     with tempfile.TemporaryDirectory(prefix="lsmcli-bench-", dir=where) as name:
         for number in range(1, rounds + 1):
-            for run in one_round(engines, steps, Path(name), scale):
-                runs.append(run)
-                figure = f"{run.answer['us']:.3f} µs" if "us" in run.answer else f"{run.answer['memory_mib']:.0f} MiB"
-                tell(f"{scale.entries:,}, round {number}: {run.row}: {run.engine}: {figure}")
-    return runs
+            for outcome in one_round(engines, steps, Path(name), scale):
+                if isinstance(outcome, Run):
+                    runs.append(outcome)
+                    answer = outcome.answer
+                    figure = f"{answer['us']:.3f} µs" if "us" in answer else f"{answer['memory_mib']:.0f} MiB"
+                else:
+                    failures.append(outcome)
+                    figure = f"FAILED: {outcome.reason}"
+                tell(f"{report.title(scale)}, round {number}: {outcome.row}: {outcome.engine}: {figure}")
+            yield Figures(scale, runs, loop_us, number, failures)
 
 
 def loop_costs(scale: Scale) -> dict[str, float]:
@@ -151,16 +178,36 @@ def steps_named(names: str) -> list[Step]:
 
 
 def tell(text: str) -> None:
-    """A line about the progress, on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """A line about the progress, on standard error, with the seconds since the start."""
+    print(f"{time.monotonic() - _BEGAN_S:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+
+def sizes_of(text: str) -> tuple[int, int]:
+    """Of a key, at least 8, and of a value. Raises ValueError."""
+    key_size, value_size = map(int, text.split("+"))
+    if key_size < KEY_SIZE_MIN:
+        raise ValueError(text)
+    return key_size, value_size
+
+
+def scales_of(wanted: argparse.Namespace) -> list[Scale]:
+    """What is measured, one after the other: every number of entries with the first sizes, then the other sizes."""
+    pairs = [(entries, wanted.sizes[0]) for entries in wanted.entries]
+    pairs += [(wanted.entries[0], sizes) for sizes in wanted.sizes[1:]]
+    return [
+        Scale(entries, key_size, value_size, wanted.seed, wanted.operations)
+        for entries, (key_size, value_size) in pairs
+    ]
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description="lsmcli beside other embedded stores, through their Python APIs.")
     parser.add_argument("--entries", type=int, nargs="+", default=[1_000_000], metavar="N", help="[1000000]")
-    parser.add_argument("--key-size", type=int, default=16, help="bytes, 8 or more [16]")
-    parser.add_argument("--value-size", type=int, default=100, help="bytes [100]")
+    parser.add_argument(
+        "--sizes", type=sizes_of, nargs="+", default=[(16, 100)], metavar="KEY+VALUE",
+        help="bytes [16+100]; those behind the first with the first number of entries only",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--operations", type=int, default=1_000_000, help="at most so many reads [1000000]")
     parser.add_argument("--engines", default=",".join(name for name in ENGINES if name != "lsmcli-pure"))
@@ -175,31 +222,33 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     return wanted
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Measure, print, and write the figures and the chart into the output directory."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and print. Figures are in the output directory after each round, the chart at the end."""
     wanted = parsed(words)
     steps = steps_named(wanted.workloads)
     versions = engines_there(wanted.engines.split(","))
-    figures: list[Figures] = []
-    for entries in wanted.entries:
-        scale = Scale(entries, wanted.key_size, wanted.value_size, wanted.seed, wanted.operations)
-        figures.append(
-            Figures(scale, measure(list(versions), steps, scale, wanted.rounds, wanted.directory), loop_costs(scale))
-        )
     about: dict[str, object] = {
         "python": platform.python_version(),
         "cores": os.cpu_count(),
-        "rounds": wanted.rounds,
         "engines": {name: {"version": version, **ENGINES[name].settings} for name, version in versions.items()},
     }
-    text = report.as_text(figures, about)
-    print(text)
+    done: list[Figures] = []
+    for scale in scales_of(wanted):
+        done.append(Figures(scale, [], {}, 0, []))
+        for figures in measure(list(versions), steps, scale, wanted.rounds, wanted.directory):
+            done[-1] = figures
+            if wanted.output is not None:
+                wanted.output.mkdir(parents=True, exist_ok=True)
+                (wanted.output / "key_value.txt").write_text(report.as_text(done, about) + "\n")
+                (wanted.output / "key_value.json").write_text(report.as_json(done, about) + "\n")
+    print(report.as_text(done, about))
     if wanted.output is not None:
-        wanted.output.mkdir(parents=True, exist_ok=True)
-        (wanted.output / "key_value.txt").write_text(text + "\n")
-        (wanted.output / "key_value.json").write_text(report.as_json(figures, about) + "\n")
-        report.chart(figures[0], wanted.output / "key_value.svg")
+        try:
+            report.chart(done[0], wanted.output / "key_value.svg")
+        except ImportError:
+            tell("no chart: matplotlib is not installed")
+    return int(any(figures.failures for figures in done))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.engines import ENGINES
-from benchmarks.plan import GOALS, Goal
+from benchmarks.plan import GOAL_SIZES, GOALS, Goal
 from benchmarks.worker import Scale
 
 OURS = "lsmcli"
@@ -28,12 +28,22 @@ class Run(NamedTuple):
     answer: dict[str, Any]
 
 
+class Failure(NamedTuple):
+    """Where an engine ended in one round: its rows from here on are missing."""
+
+    row: str
+    engine: str
+    reason: str
+
+
 class Figures(NamedTuple):
-    """All rounds at one scale. loop_us: what the loop itself takes of an operation."""
+    """All rounds at one scale so far. loop_us: what the loop itself takes of an operation."""
 
     scale: Scale
     runs: list[Run]
     loop_us: dict[str, float]
+    rounds: int
+    failures: list[Failure]
 
 
 class Row(NamedTuple):
@@ -98,6 +108,8 @@ def rows_of(figures: Figures) -> list[Row]:
     for name, unit, row, field, divisor in [*wanted, *OTHERS]:
         found: dict[str, list[float]] = {}
         for run in figures.runs:
+            if row == MEMORY and ENGINES[run.engine].only:
+                continue  # it did less than the others
             if run.row == row and field in run.answer:
                 share = run.answer[divisor] if divisor else 1
                 found.setdefault(run.engine, []).append(run.answer[field] / share)
@@ -111,21 +123,28 @@ def table(figures: Figures) -> str:
     rows = rows_of(figures)
     engines = [name for name in ENGINES if any(name in row.figures for row in rows)]
     scale = figures.scale
+    goals = (scale.key_size, scale.value_size) == GOAL_SIZES
     lines = [
-        f"{scale.entries:,} entries of {scale.key_size} + {scale.value_size} bytes, seed {scale.seed}",
-        f"{'':32}{'':8}" + "".join(f"{name:>12}" for name in engines) + "     ratio to best peer   floor / aim",
+        f"{title(scale)}, seed {scale.seed}, median of {figures.rounds} round{'s' * (figures.rounds != 1)}",
+        f"{'':40}{''.join(f'{name:>12}' for name in engines)}     ratio to best peer{'   floor / aim' * goals}",
     ]
     for row in rows:
         cells = "".join(f"{shown(row.figures[name]) if name in row.figures else '':>12}" for name in engines)
         ratio = f"{row.ratio:8.2f}x {row.best_peer:12}" if row.ratio is not None else f"{'':22}"
-        lines.append(f"{row.name:32}{row.unit:8}{cells} {ratio}  {row.verdict}".rstrip())
+        lines.append(f"{row.name:32}{row.unit:8}{cells} {ratio}  {row.verdict if goals else ''}".rstrip())
+    lines += [f"FAILED: {each.engine} in {each.row}: {each.reason}" for each in figures.failures]
     loop = ", ".join(f"a {name} {cost:.3f} µs" for name, cost in figures.loop_us.items())
     lines.append(f"the benchmark's own loop, which is in every figure: {loop}")
     if PURE in engines:
         both = [row for row in rows if row.unit == "µs" and {PURE, OURS} <= set(row.figures)]
-        slowest = max((row.figures[PURE] / row.figures[OURS], row.name) for row in both)
+        slowest = max(((row.figures[PURE] / row.figures[OURS], row.name) for row in both), default=(0.0, "no row"))
         lines.append(f"interpreted: at most {slowest[0]:.1f} times the compiled code's time, in {slowest[1]}")
     return "\n".join(lines)
+
+
+def title(scale: Scale) -> str:
+    """How many entries of what sizes."""
+    return f"{scale.entries:,} entries of {scale.key_size} + {scale.value_size} bytes"
 
 
 def shown(value: float) -> str:
@@ -147,13 +166,14 @@ def growth(first: Figures, other: Figures) -> str:
 
 def as_text(figures: Sequence[Figures], about: dict[str, Any]) -> str:
     """Settings, and a table for each scale."""
-    parts = [f"Python {about['python']}, {about['cores']} cores, median of {about['rounds']} rounds", "", "Settings"]
+    parts = [f"Python {about['python']}, {about['cores']} cores", "", "Settings"]
     for name, settings in about["engines"].items():
         parts.append(f"  {name:12}" + ", ".join(f"{key}={value}" for key, value in settings.items()))
     for each in figures:
         parts += ["", table(each)]
     for each in figures[1:]:
-        parts += ["", growth(figures[0], each)]
+        if each.scale[1:] == figures[0].scale[1:]:
+            parts += ["", growth(figures[0], each)]
     return "\n".join(parts)
 
 
@@ -167,7 +187,11 @@ def as_json(figures: Sequence[Figures], about: dict[str, Any]) -> str:
             for row in rows_of(each)
         ]
         runs = [run._asdict() for run in each.runs]
-        scales.append({**each.scale._asdict(), "loop_us": each.loop_us, "rows": rows, "runs": runs})
+        failures = [failure._asdict() for failure in each.failures]
+        scales.append(
+            {**each.scale._asdict(), "rounds": each.rounds, "loop_us": each.loop_us}
+            | {"rows": rows, "failures": failures, "runs": runs}
+        )
     return json.dumps({**about, "scales": scales}, indent=1)
 
 
@@ -196,9 +220,8 @@ def chart(figures: Figures, path: Path) -> None:
     panel.axvline(1, color="#57606a", linewidth=0.8)
     panel.set_xscale("log")
     panel.margins(x=0.25, y=0.01)
-    scale = figures.scale
-    entries = f"{scale.entries:,} entries of {scale.key_size} + {scale.value_size} bytes"
-    panel.set_title(f"Speed of lsmcli, 1x is the best of the others; {entries}", loc="left", fontsize=10)
+    what = f"Speed of lsmcli, 1x is the best of the others; {title(figures.scale)}"
+    panel.set_title(what, loc="left", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)

@@ -47,6 +47,7 @@ class Goal(NamedTuple):
     limit: bool = False
 
 
+GOAL_SIZES = (16, 100)  # bytes of a key and of a value: goals are for no other entries
 GOALS = {
     "fillrandom": Goal(1.5, 3),
     "fillbatch": Goal(2, 4),

@@ -73,7 +73,8 @@ def test_every_round_is_in_the_figures() -> None:
 @pytest.mark.slow
 def test_command_lines_are_measured_on_what_a_script_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_lines, "REPEATS", 1)
-    results = command_lines.measure(200, 1)
+    results, failures = command_lines.measure(200, 1)
+    assert failures == []
     assert {result.group for result in results} == {"one get", "one put", "a script of 200 puts"}
     text = command_lines.table(results)
     assert "lsmcli exec" in text
@@ -87,3 +88,18 @@ def test_a_script_that_stored_too_little_is_found_out(tmp_path: Path) -> None:
     command_lines.check(tmp_path, key, 50)
     with pytest.raises(SystemExit, match="of 51 lines 50 were stored"):
         command_lines.check(tmp_path, key, 51)
+
+
+@pytest.mark.slow
+def test_a_program_that_fails_leaves_the_others_their_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_lines, "REPEATS", 1)
+    cases = command_lines.cases
+    broken = command_lines.Case("one get", "broken", [sys.executable, "-c", "exit('no luck')"])
+    monkeypatch.setattr(command_lines, "cases", lambda key, lines: iter([broken, *cases(key, lines)]))
+    assert command_lines.main(["--lines", "200", "--rounds", "1"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("FAILED") == 1
+    assert "exit 1: no luck" in said
+    assert "lsmcli get takes" in said

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import key_value, key_value_report
-from benchmarks.engines import ENGINES, version_of
-from benchmarks.key_value_report import MEMORY, Figures, Row, Run
-from benchmarks.plan import GOALS, PLAN
+from benchmarks.engines import ENGINES, Engine, version_of
+from benchmarks.key_value_report import MEMORY, Failure, Figures, Row, Run
+from benchmarks.plan import GOALS, PLAN, Step
 from benchmarks.worker import Scale, file_size, memory_now, written_now
 from lsmcli.benchmark.data import Data
 from lsmcli.benchmark.workbench import Workbench
@@ -64,8 +64,11 @@ FIGURES = Figures(
         *runs("readhot", lsmcli=2.0, lsmcli_pure=2.0, lmdb=1.0),
         *runs("open", lsmcli=10_000.0),
         Run(MEMORY, "lsmcli", {"memory_mib": 10.0}),
+        Run(MEMORY, "lmdb-each", {"memory_mib": 1.0}),  # for doing less
     ],
     {"put": 0.05, "get": 0.03},
+    3,
+    [Failure("open", "lmdb", "exit 1")],
 )  # fmt: skip
 
 
@@ -100,7 +103,7 @@ def test_a_whole_run_writes_table_figures_and_chart(
 ) -> None:
     words = ["--engines", "lsmcli,sqlite3", "--workloads", "overwrite,open,readwhilewriting", "--rounds", "1"]
     monkeypatch.setattr(key_value_report, "chart", lambda figures, path: path.write_text("<svg/>"))
-    key_value.main([*words, "--entries", "1000", "2000", "--output", str(tmp_path)])
+    assert key_value.main([*words, "--entries", "1000", "2000", "--output", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert text.strip() == (tmp_path / "key_value.txt").read_text().strip()
     for expected in (
@@ -114,10 +117,42 @@ def test_a_whole_run_writes_table_figures_and_chart(
     assert row["ratio"] == pytest.approx(row["median"]["sqlite3"] / row["median"]["lsmcli"])
 
 
-def test_an_engine_that_fails_ends_the_run(tmp_path: Path) -> None:
-    process = key_value.Process("sqlite3", tmp_path, SCALE)
-    with pytest.raises(key_value.WorkerFailedError, match="sqlite3: no such workload: exit 1"), process:
-        process.ask({"workload": "no such workload", "wants": "empty", "stamped": False})
+def test_a_worker_that_ends_or_hangs_gives_no_figure(tmp_path: Path) -> None:
+    with key_value.Process("sqlite3", tmp_path, SCALE) as process:
+        for _ in range(2):  # the second time it is not there any more
+            with pytest.raises(key_value.WorkerFailedError, match="exit 1"):
+                process.ask(Step("row", "no such workload", "empty"))
+    with key_value.Process("sqlite3", tmp_path, SCALE) as process:
+        with pytest.raises(key_value.WorkerFailedError, match=r"no answer for 0\.01 s"):
+            process.ask(PLAN[0], answer_s_max=0.01)
+
+
+def test_an_engine_that_fails_leaves_the_others_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Engine(ENGINES["sqlite3"].store, {}, "sqlite3", environment={"PYTHONHOME": "/nowhere"})
+    monkeypatch.setitem(ENGINES, "broken", broken)
+    words = ["--engines", "broken,sqlite3", "--workloads", "fillseq,open", "--entries", "1000", "--rounds", "1"]
+    monkeypatch.setattr(key_value_report, "chart", lambda figures, path: None)
+    assert key_value.main([*words, "--output", str(tmp_path)]) == 1
+    assert "FAILED: broken in fillseq: exit 1" in capsys.readouterr().out
+    (scale,) = json.loads((tmp_path / "key_value.json").read_text())["scales"]
+    assert {row["row"]: list(row["median"]) for row in scale["rows"]}["open"] == ["sqlite3"]
+
+
+def test_every_number_of_entries_comes_with_the_first_sizes_and_the_other_sizes_with_the_first_number() -> None:
+    wanted = key_value.parsed(["--entries", "1000", "5000", "--sizes", "16+100", "16+1000", "8+16"])
+    scales = [scale[:3] for scale in key_value.scales_of(wanted)]
+    assert scales == [(1_000, 16, 100), (5_000, 16, 100), (1_000, 16, 1_000), (1_000, 8, 16)]
+    with pytest.raises(SystemExit):
+        key_value.parsed(["--sizes", "4+100"])
+
+
+def test_goals_are_for_the_sizes_that_they_were_set_for() -> None:
+    assert "1.5x / 3x" in key_value_report.table(FIGURES)
+    other = key_value_report.table(FIGURES._replace(scale=SCALE._replace(value_size=1_000)))
+    assert "2.00x lmdb" in other
+    assert "1.5x / 3x" not in other
 
 
 def test_what_linux_tells_about_a_process(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from lsmcli.engine import catalog, full_compaction
+from lsmcli.engine import catalog
 from lsmcli.engine.block_chain import read_chain
 from lsmcli.engine.changes import Changes
 from lsmcli.engine.columns import Columns
@@ -58,6 +58,7 @@ from lsmcli.engine.tree_name import canonical_name
 
 if TYPE_CHECKING:
     from lsmcli.engine.bulk_load import BulkLoad, OnConflict
+    from lsmcli.engine.full_compaction import CompactResult
 
 T = TypeVar("T")
 
@@ -273,10 +274,12 @@ class Database(Changes):
             forest.flush()
             forest.checkpoint()
 
-    def compact(self) -> full_compaction.CompactResult:
+    def compact(self) -> "CompactResult":
         """Merges every tree down to one level, drops what deleted entries still take up, and shrinks the file."""
+        from lsmcli.engine.full_compaction import compact
+
         with self.lock, Guard(self):
-            return full_compaction.compact(self.writer())
+            return compact(self.writer())
 
     # Scopes.
 

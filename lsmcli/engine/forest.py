@@ -24,7 +24,6 @@ from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
 from lsmcli.engine.checkpoint_pace import LOOKS_PER_BAR, CheckpointPace
 from lsmcli.engine.compaction import CompactionContext
-from lsmcli.engine.compaction_plan import half_bar, settle
 from lsmcli.engine.constants import (
     BEATS_PER_BAR,
     ENTRY_WEIGHT,
@@ -45,17 +44,9 @@ from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, ScopeError
 from lsmcli.engine.large_values import LargeValues
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.op_path import OpForest
-from lsmcli.engine.packing import pack_small
 from lsmcli.engine.replay import replay_record
-from lsmcli.engine.schema import (
-    WAL_SCOPE_BEGIN,
-    ChainReference,
-    ScopeState,
-    WalRecordKind,
-    WalScopeBegin,
-)
+from lsmcli.engine.schema import WAL_SCOPE_BEGIN, ChainReference, ScopeState, WalRecordKind, WalScopeBegin
 from lsmcli.engine.scope import Mark, Scope
-from lsmcli.engine.spill import spill
 from lsmcli.engine.tree import Tree, TreeConfig, Value
 from lsmcli.engine.wal import WalPosition
 from lsmcli.engine.whole_tree import drop_tree_entries, take_back_tree
@@ -142,6 +133,8 @@ class Forest(OpForest):
             with suppress(NoSpaceError):  # no room for the record: the next open discards the scope
                 self.scope_discard()
         if wal.live_size > replay_size_max or wal.offset >= GRID_OFFSET:
+            from lsmcli.engine.packing import pack_small
+
             try:
                 self.flush()
                 if wal.offset != WAL_OFFSET_INITIAL:
@@ -236,6 +229,8 @@ class Forest(OpForest):
         return [(tree, self._contexts[tree_id]) for tree_id, tree in sorted(self.trees.items())]
 
     def _half_start(self, half: int) -> tuple[Iterator[int], int]:
+        from lsmcli.engine.compaction_plan import half_bar  # not for a one-shot get
+
         return half_bar(self.jobs(), half, flushes=self._flushes, job_end=self.job_end)
 
     def _beat_end(self) -> None:
@@ -460,6 +455,8 @@ class Forest(OpForest):
 
     def _spill(self) -> None:
         """The scope has outgrown memory. Raises NoSpaceError, with the scope as it was."""
+        from lsmcli.engine.spill import spill
+
         spill(self)
         self._checkpoint_later()
 
@@ -474,6 +471,8 @@ class Forest(OpForest):
 
     def bar_complete(self) -> None:
         """Does all work of the bar, and brings every level down to its count."""
+        from lsmcli.engine.compaction_plan import settle
+
         self.bar.complete()
         for _ in settle(self.jobs(), self.job_end):
             pass

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.entry_pack import crc_tables
-from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, find
+from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, find, find_many, marks_of
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
@@ -66,7 +66,7 @@ class BlockSlot:
     count: cython.Py_ssize_t  # entries; 0: not filled yet
     width: cython.Py_ssize_t  # of an offset
     offsets_at: cython.Py_ssize_t  # of the keys, then of the values
-    offsets: Any  # the same as integers: interpreted only
+    view: Any  # interpreted: raw, offsets as integers, count and where the three columns begin
     flags_at: cython.Py_ssize_t
     keys_at: cython.Py_ssize_t
     values_at: cython.Py_ssize_t
@@ -78,7 +78,7 @@ class BlockSlot:
     def shut(self) -> None:
         """The cache has forgotten the block: lets go of its bytes."""
         self.generation, self.table, self.parts = -1, None, ()
-        self.raw, self.offsets = b"", None
+        self.raw, self.view = b"", None
         self.count = self.width = self.offsets_at = self.flags_at = self.keys_at = self.values_at = 0
 
     def fill_values(self, raw: bytes, at: int, count: int, width: int, offsets: Any, values_at: int) -> None:
@@ -86,8 +86,9 @@ class BlockSlot:
         flags_at = at + 2 * (count + 1) * width
         assert 0 < at and 0 < count <= len(raw) and width in (2, 4) and flags_at + count <= values_at <= len(raw)
         self.raw, self.count, self.width, self.parts = raw, count, width, (raw, at, count, width)
-        self.offsets_at, self.offsets = at, offsets
-        self.flags_at, self.keys_at, self.values_at = flags_at, flags_at + count, values_at
+        self.offsets_at, self.flags_at, self.keys_at, self.values_at = at, flags_at, flags_at + count, values_at
+        if not cython.compiled:
+            self.view = raw, offsets, count, flags_at, flags_at + count, values_at
 
 
 _NOWHERE: Final = BlockSlot(-1)  # stands for every block that is not in the cache
@@ -103,14 +104,15 @@ class SlotColumn:
     skip: cython.Py_ssize_t  # bytes that all keys share which are looked for here
     numbers: bytes
     parts = cython.declare(tuple, visibility="public")  # keys, slots, skip, numbers
+    view = cython.declare(tuple, visibility="public")  # keys, slots, what find() needs of each beside them
 
-    def _fill(self, key_min: bytes, keys: list[bytes]) -> None:
+    def _fill(self, key_min: bytes, keys: list[bytes], beside: Any) -> None:
         self.keys, self.count = list(keys), len(keys)
         self.slots, self.skip, self.numbers = [_NOWHERE] * len(keys), 0, b""
         if cython.compiled:
             self.skip = len(commonprefix((key_min, keys[0], keys[self.count - 1])))  # noqa: RUF071  # of bytes
             self.numbers = _numbers_of(self.keys, self.skip)
-        self.parts = self.keys, self.slots, self.skip, self.numbers
+        self.parts, self.view = (self.keys, self.slots, self.skip, self.numbers), (self.keys, self.slots, beside)
 
     def put(self, i: int, slot: BlockSlot) -> None:
         """Where block i is now."""
@@ -125,14 +127,13 @@ class TableSearch(SlotColumn):
 
     key_min = cython.declare(bytes, visibility="public")
     raw: bytes
-    starts: list[int]  # where the fingerprints of each block begin in raw, and where the last ones end
-    starts_packed: bytes
+    starts_packed: bytes  # where the fingerprints of each block begin in raw, and where the last ones end
 
     def __init__(self, raw: bytes, key_min: bytes, keys: list[bytes], starts: list[int]) -> None:
         """keys: the last one of each block. starts: one more, ascending. key_min: the smallest key of the table."""
         assert 0 < len(keys) == len(starts) - 1 and 0 <= starts[0] and starts[len(keys)] <= len(raw)
-        self._fill(key_min, keys)
-        self.key_min, self.raw, self.starts = key_min, raw, list(starts)
+        self._fill(key_min, keys, None if cython.compiled else marks_of(raw, starts))
+        self.key_min, self.raw = key_min, raw
         self.starts_packed = struct.pack(f"={len(starts)}I", *starts)
 
 
@@ -146,8 +147,8 @@ class LevelSearch(SlotColumn):
     def __init__(self, key_mins: list[bytes], key_maxes: list[bytes], slots: list[BlockSlot | None]) -> None:
         """The lists are parallel, in key order, and copied. O(tables)."""
         assert 0 < len(key_mins) == len(key_maxes) == len(slots)
-        self._fill(key_mins[0], key_maxes)
         self.key_mins = list(key_mins)
+        self._fill(key_mins[0], key_maxes, self.key_mins)
         self.slots[:] = [slot or _NOWHERE for slot in slots]
 
 
@@ -176,35 +177,28 @@ class TreeLookup:
         """What the tree is now: the lock that guards it and is held, its two dictionaries of entries, newest first, the
         levels that have tables, the age of the cache in which the blocks are, the longest key of the file."""
         self.mutable, self.immutable = memory
-        self.lock, self.levels, self.age, self.key_size_max = lock, list(levels), age, key_size_max
+        self.lock = lock if cython.compiled else getattr(lock, "plain", None) or lock
+        self.levels, self.age, self.key_size_max = list(levels), age, key_size_max
         self.fresh = True
 
     def get(self, key: Any) -> Any:
         """The value of the key, None when it is absent, or PERHAPS. 0.1 µs, and the processor's way to memory for the
-        entry's offsets, then for its key and value; interpreted 2 µs."""
+        entry's offsets, then for its key and value."""
         if not self.fresh or type(key) is not bytes:
             return PERHAPS
-        if cython.compiled and _alone():
+        if _alone():
             return self._walk(key, False)
         with self.lock:
-            if not self.fresh:
-                return PERHAPS  # type: ignore[unreachable]  # another thread may have changed it
-            return self._walk(key, False) if cython.compiled else find(self, key)
+            return self._walk(key, False) if self.fresh else PERHAPS  # type: ignore[redundant-expr]  # by now
 
     def get_many(self, keys: list[Any]) -> tuple[list[Any], list[int]]:
-        """get() of each key, all of them in one state, and the places of those for which it is PERHAPS.
-
-        0.2 µs per key, since the ways to memory of many keys are gone together; interpreted 2 µs.
-        """
+        """get() of each key, all of them in one state, and the places of those for which it is PERHAPS. 0.2 µs per key,
+        since the ways to memory of many keys are gone together."""
+        places: list[int] = []
         if self.fresh:
             with self.lock:
                 if self.fresh:
-                    places: list[int] = []
-                    if cython.compiled:
-                        return self._find_many(keys, places), places
-                    values = [find(self, key) if type(key) is bytes else PERHAPS for key in keys]
-                    places += [place for place, value in enumerate(values) if value is PERHAPS]
-                    return values, places
+                    return self._find_many(keys, places), places
         return [PERHAPS] * len(keys), list(range(len(keys)))
 
     # Compiled only.
@@ -492,9 +486,13 @@ def _fingerprint(key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.u
 
 _CRC_TABLES: Final = crc_tables() if cython.compiled else b""
 
+if not cython.compiled:
+    # In their place, not called by them: a call is much.
+    TreeLookup.get, TreeLookup.get_many = find, find_many  # type: ignore[assignment, method-assign]
+
 if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled classes take the place of those above, all of them or none.
     with suppress(ImportError):
-        from lsmcli.engine._lookup import (  # noqa: F401, I001
+        from lsmcli.engine._lookup import (  # noqa: I001
             BlockSlot, CacheAge, LevelSearch, SlotColumn, TableSearch, TreeLookup, COMPILED,
         )  # fmt: skip

@@ -1,11 +1,12 @@
-"""A point lookup where there is no compiled code: what lookup.TreeLookup.get() does then.
+"""Point lookups where there is no compiled code: the methods get() and get_many() of lookup.TreeLookup then.
 
 Invariants:
 - the same answers as the compiled form, see lookup.py: right, or PERHAPS;
-- one function without a call of ours in it: calls are what would cost most.
+- get() is one function without a call of ours in it: calls are what would cost most.
 """
 
 from bisect import bisect_left
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
@@ -25,46 +26,69 @@ class Perhaps:
 PERHAPS: Final = Perhaps()
 
 
-def find(lookup: "TreeLookup", key: bytes) -> Any:
-    """The value of the key, None when it is absent, or PERHAPS. The lock is held. 1.5 µs."""
-    value = lookup.mutable.get(key, PERHAPS)
-    if value is PERHAPS:
-        value = lookup.immutable.get(key, PERHAPS)
-    if value is not PERHAPS:
-        return value if value is None or type(value) is bytes else PERHAPS
-    crc = crc32(key)
-    low, high = crc & 0xFF, (crc >> 8) & 0xFF  # of the fingerprint
-    age = lookup.age
-    for level in lookup.levels:
-        at = bisect_left(level.keys, key)
-        if at == level.count or key < level.key_mins[at]:
-            continue
-        slot = level.slots[at]
-        table = slot.table
-        if slot.generation != age.generation or table is None:
-            return PERHAPS
-        block = bisect_left(table.keys, key)
-        start = table.starts[block]
-        stop = table.starts[block + 1]
-        marks = table.raw
-        at = marks.find(low, start, stop)  # one byte: C is ten times quicker with it than with two
-        while at >= 0:
-            if not (at - start) & 1 and marks[at + 1] == high:
-                slot = table.slots[block]
-                i = (at - start) >> 1
-                if slot.generation != age.generation or i >= slot.count:
+def marks_of(raw: bytes, starts: list[int]) -> list[str]:
+    """The fingerprints of each block of an index block as text, one character for each.
+
+    C finds a character of two bytes as fast as a byte, but two bytes in a row ten times slower. Some fingerprints are
+    halves of surrogate pairs; of four bytes each, they stay by themselves. O(entries): 0.2 ms for 14,000.
+    """
+    start, stop = starts[0], starts[-1]
+    wide = bytearray(2 * (stop - start))
+    wide[0::4], wide[1::4] = raw[start:stop:2], raw[start + 1 : stop : 2]
+    marks = wide.decode("utf-32-le", "surrogatepass")
+    return [marks[(a - start) >> 1 : (b - start) >> 1] for a, b in pairwise(starts)]
+
+
+def find(lookup: "TreeLookup", key: Any) -> Any:
+    """The value of the key, None when it is absent, or PERHAPS. 1.3 µs."""
+    if not lookup.fresh or type(key) is not bytes:
+        return PERHAPS
+    with lookup.lock:
+        if not lookup.fresh:
+            return PERHAPS  # type: ignore[unreachable]  # another thread may have changed it
+        if key in lookup.mutable:
+            value = lookup.mutable[key]
+            return value if value is None or type(value) is bytes else PERHAPS
+        if key in lookup.immutable:
+            value = lookup.immutable[key]
+            return value if value is None or type(value) is bytes else PERHAPS
+        mark = chr(crc32(key) & 0xFFFF)  # the fingerprint
+        age = lookup.age
+        generation = age.generation
+        for level in lookup.levels:
+            keys, slots, key_mins = level.view
+            at = bisect_left(keys, key)
+            if at == len(keys) or key < key_mins[at]:
+                continue
+            slot = slots[at]
+            table = slot.table
+            if slot.generation != generation or table is None:
+                return PERHAPS
+            age.hits += 1
+            keys, slots, marks = table.view
+            at = bisect_left(keys, key)
+            i = marks[at].find(mark)
+            while i >= 0:
+                slot = slots[at]
+                if slot.generation != generation or i >= slot.count:
                     return PERHAPS
-                raw = slot.raw
-                offsets = slot.offsets
-                if raw[slot.keys_at + offsets[i] : slot.keys_at + offsets[i + 1]] == key:
-                    age.hits += 2
-                    flag = raw[slot.flags_at + i]
-                    i += slot.count + 1
-                    start = offsets[i]
-                    stop = offsets[i + 1]
-                    if flag == 0 and start <= stop <= len(raw) - slot.values_at:
-                        return raw[slot.values_at + start : slot.values_at + stop]
+                raw, offsets, count, flags_at, keys_at, values_at = slot.view
+                if raw[keys_at + offsets[i] : keys_at + offsets[i + 1]] == key:
+                    age.hits += 1
+                    start = values_at + offsets[count + 1 + i]
+                    stop = values_at + offsets[count + 2 + i]
+                    flag = raw[flags_at + i]
+                    if flag == 0 and start <= stop <= len(raw):
+                        return raw[start:stop]
                     return None if flag == FLAG_TOMBSTONE and start == stop else PERHAPS
-            at = marks.find(low, at + 1, stop)
-        age.hits += 1
-    return None if 0 < len(key) <= lookup.key_size_max else PERHAPS
+                i = marks[at].find(mark, i + 1)
+        return None if 0 < len(key) <= lookup.key_size_max else PERHAPS
+
+
+def find_many(lookup: "TreeLookup", keys: list[Any]) -> tuple[list[Any], list[int]]:
+    """find() of each key, all of them in one state, and the places of those for which it is PERHAPS."""
+    if lookup.fresh:
+        with lookup.lock:
+            values = [find(lookup, key) for key in keys]
+            return values, [place for place, value in enumerate(values) if value is PERHAPS]
+    return [PERHAPS] * len(keys), list(range(len(keys)))

@@ -187,6 +187,8 @@ class OpGate:
     _waiting = cython.declare(cython.Py_ssize_t)  # threads
     _taken = cython.declare(cython.bint)  # _real is held by the owner
     _real: Any = cython.declare(object)
+    # Interpreted: the same lock as the system has it, which a `with` takes without a call of ours. Else None.
+    plain: Any = cython.declare(object, visibility="public")
 
     def __init__(self) -> None:
         self.forest = None
@@ -195,6 +197,7 @@ class OpGate:
         self._waiting = 0
         self._taken = False
         self._real = threading.Lock() if cython.compiled else threading.RLock()
+        self.plain = None if cython.compiled else self._real
 
     def __enter__(self) -> None:
         """Waits until this thread owns the lock."""
