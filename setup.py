@@ -11,6 +11,7 @@ import os
 from setuptools import Extension, setup
 
 HOT = (
+    "lsmcli.engine.entry_map",
     "lsmcli.engine.entry_order",
     "lsmcli.engine.entry_pack",
     "lsmcli.engine.file_write",

@@ -110,7 +110,8 @@ class OpLog:
 class OpMemory:
     """The entries of a memory table: see TableMemory, which is one."""
 
-    entries = cython.declare(dict, visibility="public")  # key -> newest stored value, None for a tombstone
+    # Key -> newest stored value, None for a tombstone: see entry_map.
+    entries: Any = cython.declare(object, visibility="public")
     weight = cython.declare(cython.Py_ssize_t, visibility="public")  # bytes: key + value + ENTRY_WEIGHT of every put
     plain = cython.declare(cython.bint, visibility="public")  # no tombstone and no large value was ever put
     # Logs or large values: someone must hear of a value before it is overwritten, so put() and remove() are asked.
@@ -354,7 +355,7 @@ def _insert_columns(memory: OpMemory, keys: list[Any], values: list[Any], size: 
         for i in range(len(keys)):
             _insert_watched(memory, keys[i], values[i])
         return None
-    entries: dict[Any, Any] = memory.entries
+    entries: Any = memory.entries
     if cython.compiled:
         for i in range(len(keys)):
             entries[keys[i]] = values[i]
