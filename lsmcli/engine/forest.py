@@ -340,7 +340,7 @@ class Forest(OpForest):
 
     def _checkpoint(self, *, keep_free: bool) -> None:
         """Between two jobs: the checkpoint itself."""
-        mark = self._start_mark()
+        mark = self.start_mark()
         self.marks[self._oldest_bar()] = mark  # an empty bar begins here: what is before leaves the WAL
         for tree in self.trees.values():
             self.large_values.drop_from(tree.table_mutable)
@@ -369,7 +369,7 @@ class Forest(OpForest):
         bars = [tree.immutable_bar for tree in self.trees.values() if tree.table_immutable.entries]
         return min([*bars, self.bar.number])
 
-    def _start_mark(self) -> Mark:
+    def start_mark(self) -> Mark:
         """Where a replay has to begin."""
         scope = self.scope
         if any(tree.table_mutable.entries or tree.table_immutable.entries for tree in self.trees.values()):
