@@ -21,6 +21,7 @@ HOT = (
     "lsmcli.engine.block_scan",
     "lsmcli.engine.run_merge",
     "lsmcli.engine.lookup",
+    "lsmcli.engine.wal_run",
     "lsmcli.formats.plain_rows",
 )
 

@@ -28,7 +28,7 @@ ENGINE_ORDER = """
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
-    superblock_quorums superblock wal_entry wal_recovery wal
+    superblock_quorums superblock wal_entry wal_run wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory memory_merge table table_iterator
     manifest_level manifest_log manifest

@@ -46,18 +46,13 @@ from lsmcli.engine.large_values import LargeValues
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.op_path import OpForest
 from lsmcli.engine.packing import pack_small
-from lsmcli.engine.replay import replay_record
-from lsmcli.engine.schema import (
-    WAL_SCOPE_BEGIN,
-    ChainReference,
-    ScopeState,
-    WalRecordKind,
-    WalScopeBegin,
-)
+from lsmcli.engine.replay import replay
+from lsmcli.engine.schema import WAL_SCOPE_BEGIN, ChainReference, ScopeState, WalRecordKind, WalScopeBegin
 from lsmcli.engine.scope import Mark, Scope
 from lsmcli.engine.spill import spill
 from lsmcli.engine.tree import Tree, TreeConfig, Value
 from lsmcli.engine.wal import WalPosition
+from lsmcli.engine.wal_recovery import Recovery
 from lsmcli.engine.whole_tree import drop_tree_entries, take_back_tree
 
 Entry = tuple[int, bytes, Value]  # tree id, key, value as stored
@@ -84,6 +79,7 @@ class Forest(OpForest):
         self.trees = {}
         self.log = None
         self.scope = None
+        self.recovery: Recovery | None = None  # in a reader: how far the log was read, if it may go on from there
         self.key_size_max = key_size_max_for(file.grid.block_size)
         self.value_inline_max = value_inline_max_for(file.grid.block_size)
         self.op = file.superblock.op_checkpoint
@@ -102,9 +98,9 @@ class Forest(OpForest):
 
     # Opening and closing.
 
-    def open(self, *, committed: bool) -> None:
+    def open(self, *, committed: bool, before: DataFile | None = None) -> None:
         """Reads the manifest and replays the WAL. In a writer a bound scope whose process died is discarded;
-        a reader leaves out what is in such a scope and, with committed=True, in a durable one.
+        a reader leaves out what is in such a scope and, with committed=True, in a durable one. before: what it saw.
 
         Raises DamageError.
         """
@@ -118,10 +114,9 @@ class Forest(OpForest):
             tree.open_complete()
         if sb.scope_state != ScopeState.NONE:
             self.scope = Scope.spilled_from(sb)
-        recovery = self.file.recovery()
+        recovery = self.file.recovery(before)
         self.marks[1] = Mark(recovery.start, self.bytes_put, self.scope.changes if self.scope else 0)
-        for header, body, after in recovery.records():
-            replay_record(self, header, body, after)
+        replay(self, recovery.steps(self.key_size_max, self.value_inline_max))
         self.op = recovery.tail.op
         if self.file.writable:
             self.file.attach_wal(recovery)
@@ -130,7 +125,9 @@ class Forest(OpForest):
                 self.scope_discard()
             return
         self.file.follow(recovery)
-        if self.scope is not None and (committed or self.scope.state is ScopeState.BOUND):
+        if self.scope is None:
+            self.recovery = recovery
+        elif committed or self.scope.state is ScopeState.BOUND:
             self.scope_undo()
 
     def close(self, *, replay_size_max: int) -> None:
