@@ -11,6 +11,7 @@ import os
 from setuptools import Extension, setup
 
 HOT = (
+    "lsmcli.engine.entry_map",
     "lsmcli.engine.entry_order",
     "lsmcli.engine.entry_pack",
     "lsmcli.engine.file_write",
@@ -20,6 +21,7 @@ HOT = (
     "lsmcli.engine.block_scan",
     "lsmcli.engine.run_merge",
     "lsmcli.engine.lookup",
+    "lsmcli.engine.wal_run",
     "lsmcli.formats.plain_rows",
 )
 

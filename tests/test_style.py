@@ -23,11 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
-    uncompiled entry_order entry_pack block_scan run_merge packed_entries block_merge lookup_interpreted lookup
+    uncompiled missing entry_map entry_order entry_pack block_scan run_merge packed_entries block_merge
+    lookup_interpreted lookup
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
-    superblock_quorums superblock wal_entry wal_recovery wal
+    superblock_quorums superblock wal_entry wal_run wal_recovery wal
     free_set block_cache grid block_chain
     table_info value_block index_block columns table_memory memory_merge table table_iterator
     manifest_level manifest_log manifest
@@ -35,7 +36,7 @@ ENGINE_ORDER = """
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_packed bulk_tree
     tree_lookup tree scan short_scan
     compaction_plan
-    data_file scope large_values whole_tree packing wal_ring replay spill forest full_compaction bulk_install
+    data_file scope large_values whole_tree packing wal_ring closing replay spill forest full_compaction bulk_install
     catalog keyspace scan_steps content_checksum contents differences pin bulk_puts bulk_load statistics
     changes database
     import_progress opening
@@ -50,6 +51,7 @@ ENGINE_TYPES_UPWARD = {
     ("lookup_interpreted", "lookup"),
     ("replay", "forest"),
     ("packing", "forest"),
+    ("closing", "forest"),
     ("wal_ring", "forest"),
     ("guard", "changes"),
     ("spill", "forest"),

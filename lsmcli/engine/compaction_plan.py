@@ -9,7 +9,6 @@ Each function gives an iterator that yields the number of steps done in each sli
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 from lsmcli.engine.compaction import (
@@ -31,6 +30,7 @@ from lsmcli.engine.compaction_policy import (
     tables_to_shed,
 )
 from lsmcli.engine.constants import LEVELS
+from lsmcli.engine.entry_map import entries_between
 from lsmcli.engine.index_block import index_block_size
 from lsmcli.engine.manifest import table_count_max_for_level
 from lsmcli.engine.manifest_level import ManifestLevel
@@ -51,14 +51,14 @@ def tables_estimate(memory: TableMemory, block_size: int) -> tuple[int, int]:
     count = len(memory.entries)
     if count == 0:
         return 0, 0
-    sample = list(islice(memory.entries.items(), _SAMPLE_ENTRIES))
-    keys_size = sum(len(key) for key, _ in sample)
-    values_size = sum(len(value) for _, value in sample if value is not None)
-    entries_size = (keys_size + values_size) * count // len(sample)
+    keys, values = entries_between(memory.entries, 0, _SAMPLE_ENTRIES)
+    keys_size = sum(map(len, keys))
+    values_size = sum(len(value) for value in values if value is not None)
+    entries_size = (keys_size + values_size) * count // len(keys)
     room = block_size - value_block_size(0, 0, 0, block_size)
     overhead = value_block_size(1, 0, 0, block_size) - value_block_size(0, 0, 0, block_size)
     block_count = -(-(entries_size + overhead * count) // room)
-    index_size = index_block_size(block_count, keys_size // len(sample) * block_count, count, block_size)
+    index_size = index_block_size(block_count, keys_size // len(keys) * block_count, count, block_size)
     return -(-index_size // block_size), block_count
 
 

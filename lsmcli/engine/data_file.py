@@ -19,6 +19,8 @@ from lsmcli.engine.block_cache import BlockCache
 from lsmcli.engine.block_chain import read_free_set, release_chain, write_free_set
 from lsmcli.engine.constants import (
     GRID_OFFSET,
+    LOCK_OFFSET,
+    LOCK_SIZE,
     MIB,
     WAL_OFFSET_INITIAL,
     WAL_OFFSET_SECOND,
@@ -55,6 +57,8 @@ class DataFile:
 
         Raises FormatError, NewerFormatError, DamageError, FileError.
         """
+        self.ring_searched = False  # in a reader: nothing was behind the log's end, in all of the ring
+        self._writer_note = b"" if writable else storage.read(LOCK_OFFSET, LOCK_SIZE)
         read = superblock_zone.read(storage, name)
         if writable:
             superblock_zone.require_writable(read.superblock, name)
@@ -99,6 +103,10 @@ class DataFile:
         """Whether a writer has made a newer superblock since this one was read."""
         return superblock_zone.read(self.storage).checksum != self.superblock_checksum
 
+    def is_same(self) -> bool:
+        """In a reader: whether neither a newer superblock nor another writer has come since this one was read."""
+        return not self.superblock_moved() and self._writer_note == self.storage.read(LOCK_OFFSET, LOCK_SIZE)
+
     def superblock_now(self) -> Superblock:
         """The newest superblock in the file."""
         return superblock_zone.read(self.storage).superblock
@@ -127,12 +135,17 @@ class DataFile:
         for event, key_min, key_max in self.manifest_log.open(newest, sb.manifest_block_count):
             yield TableInfo.from_event(event, key_min, key_max)
 
-    def recovery(self) -> Recovery:
-        """The WAL behind the checkpoint, to be iterated."""
-        return recovery_of(self.storage, self.superblock)
+    def recovery(self, before: "DataFile | None" = None) -> Recovery:
+        """The WAL behind the checkpoint, to be iterated. `before`: the same file, as a reader saw it earlier."""
+        recovery = recovery_of(self.storage, self.superblock)
+        if before is not None and before.ring_searched and before._writer_note == self._writer_note:
+            old, new = before.superblock, self.superblock
+            recovery.near = (old.wal_offset, old.wal_size) == (new.wal_offset, new.wal_size)
+        return recovery
 
     def follow(self, recovery: Recovery) -> None:
         """In a reader: takes note of what the recovered log adds."""
+        self.ring_searched = not recovery.dropped
         live_size = recovery.tail.appended - recovery.start.appended
         self._bytes_written_base = self.superblock.bytes_written + live_size
 

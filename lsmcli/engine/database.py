@@ -44,6 +44,7 @@ from lsmcli.engine.guard import HANDLES_OPEN, BoundScope, Guard
 from lsmcli.engine.keyspace import Keyspace
 from lsmcli.engine.op_path import OpGate
 from lsmcli.engine.pin import Pin
+from lsmcli.engine.replay import follow
 from lsmcli.engine.scan_steps import ScanSteps
 from lsmcli.engine.schema import (
     CHAIN_REFERENCE,
@@ -94,6 +95,7 @@ class Database(Changes):
         self.abandoned: deque[ScanSteps] = deque()
         self._trees_known: dict[str, int] | None = None
         self.pins = 0
+        self._half_read = False  # in a reader: an interrupt came while an op was applied
         self.forest = self.forest_open()
         self.block_size = self.forest.file.grid.block_size
         if writable:
@@ -103,8 +105,9 @@ class Database(Changes):
 
     # Opening and closing.
 
-    def forest_open(self) -> Forest:
-        """Reads the file anew. A reader makes sure that no writer went on meanwhile, or tries again."""
+    def forest_open(self, before: DataFile | None = None) -> Forest:
+        """Reads the file anew; `before`: as this handle saw it. A reader makes sure that no writer went on meanwhile,
+        or tries again."""
         self._trees_known = None
         for _ in range(1 if not self.read_only else READER_RETRIES_MAX):
             file = DataFile(self._storage, cache_size=self._cache_size, writable=not self.read_only, name=self.path)
@@ -113,7 +116,7 @@ class Database(Changes):
                 forest.open(committed=False)
                 return forest
             try:
-                forest.open(committed=self._committed)
+                forest.open(committed=self._committed, before=before)
             except DamageError:
                 if not file.superblock_moved():
                     raise
@@ -127,7 +130,8 @@ class Database(Changes):
     def forest_renew(self) -> None:
         """In a reader: opens the newest state instead of the present one."""
         self._lookups_end()
-        self.forest = self.forest_open()
+        self.forest = self.forest_open(self.forest.file)
+        self._half_read = False
 
     def _lookups_end(self) -> None:
         """What keyspaces hold for quick lookups is of no more use; the next one of each asks read()."""
@@ -152,8 +156,23 @@ class Database(Changes):
         """In a reading handle: goes to the newest committed state. A writing handle always is there."""
         with self.lock:
             self.usable()
-            if self.read_only:
+            if self.read_only and not self._follow():
                 self.forest_renew()
+
+    def _follow(self) -> bool:
+        """In a reader: goes on where its log ended. False when that cannot be done."""
+        names = self.forest.tree(TREE_ID_CATALOG).table_mutable
+        weight = names.weight
+        try:
+            return follow(self.forest)
+        except DamageError:
+            return False  # the file is read anew, and tells whether it is
+        except BaseException:
+            self._half_read = True
+            raise
+        finally:
+            if self._half_read or names.weight != weight:
+                self._trees_changed()
 
     def pinned(self) -> Pin:
         """A context manager: in its `with` block no scan of this handle fails because a writer went on.
@@ -195,10 +214,13 @@ class Database(Changes):
         return self is other
 
     def usable(self) -> Forest:
+        """The forest, whole and up to date. Raises what makes it unusable."""
         if self.unusable is not None:
             raise self.unusable
         while self.abandoned:
             self.abandoned.pop().close()
+        if self._half_read:
+            self.forest_renew()
         return self.forest
 
     def after_fork(self) -> None:

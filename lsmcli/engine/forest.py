@@ -17,7 +17,7 @@ The end of a bar:
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from lsmcli.engine import wal_ring
@@ -27,14 +27,11 @@ from lsmcli.engine.compaction import CompactionContext
 from lsmcli.engine.constants import (
     BEATS_PER_BAR,
     ENTRY_WEIGHT,
-    GRID_OFFSET,
     MIB,
     SNAPSHOT_LATEST,
     TREE_ID_CATALOG,
     TREE_ID_MAIN,
     TREE_NAME_MAIN,
-    WAL_OFFSET_INITIAL,
-    WAL_SIZE_INITIAL,
     key_size_max_for,
     time_stored,
     value_inline_max_for,
@@ -44,11 +41,12 @@ from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, ScopeError
 from lsmcli.engine.large_values import LargeValues
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.op_path import OpForest
-from lsmcli.engine.replay import replay_record
+from lsmcli.engine.replay import replay
 from lsmcli.engine.schema import WAL_SCOPE_BEGIN, ChainReference, ScopeState, WalRecordKind, WalScopeBegin
 from lsmcli.engine.scope import Mark, Scope
 from lsmcli.engine.tree import Tree, TreeConfig, Value
 from lsmcli.engine.wal import WalPosition
+from lsmcli.engine.wal_recovery import Recovery
 from lsmcli.engine.whole_tree import drop_tree_entries, take_back_tree
 
 Entry = tuple[int, bytes, Value]  # tree id, key, value as stored
@@ -75,6 +73,7 @@ class Forest(OpForest):
         self.trees = {}
         self.log = None
         self.scope = None
+        self.recovery: Recovery | None = None  # in a reader: how far the log was read, if it may go on from there
         self.key_size_max = key_size_max_for(file.grid.block_size)
         self.value_inline_max = value_inline_max_for(file.grid.block_size)
         self.op = file.superblock.op_checkpoint
@@ -93,9 +92,9 @@ class Forest(OpForest):
 
     # Opening and closing.
 
-    def open(self, *, committed: bool) -> None:
+    def open(self, *, committed: bool, before: DataFile | None = None) -> None:
         """Reads the manifest and replays the WAL. In a writer a bound scope whose process died is discarded;
-        a reader leaves out what is in such a scope and, with committed=True, in a durable one.
+        a reader leaves out what is in such a scope and, with committed=True, in a durable one. before: what it saw.
 
         Raises DamageError.
         """
@@ -109,10 +108,9 @@ class Forest(OpForest):
             tree.open_complete()
         if sb.scope_state != ScopeState.NONE:
             self.scope = Scope.spilled_from(sb)
-        recovery = self.file.recovery()
+        recovery = self.file.recovery(before)
         self.marks[1] = Mark(recovery.start, self.bytes_put, self.scope.changes if self.scope else 0)
-        for header, body, after in recovery.records():
-            replay_record(self, header, body, after)
+        replay(self, recovery.steps(self.key_size_max, self.value_inline_max))
         self.op = recovery.tail.op
         if self.file.writable:
             self.file.attach_wal(recovery)
@@ -121,33 +119,17 @@ class Forest(OpForest):
                 self.scope_discard()
             return
         self.file.follow(recovery)
-        if self.scope is not None and (committed or self.scope.state is ScopeState.BOUND):
+        if self.scope is None:
+            self.recovery = recovery
+        elif committed or self.scope.state is ScopeState.BOUND:
             self.scope_undo()
 
     def close(self, *, replay_size_max: int) -> None:
         """Syncs, and flushes when the next open would have more than replay_size_max bytes to replay."""
-        if not self.file.writable:
-            return
-        wal = self.file.wal
-        if self.scope is not None and self.scope.state is ScopeState.BOUND:
-            with suppress(NoSpaceError):  # no room for the record: the next open discards the scope
-                self.scope_discard()
-        if wal.live_size > replay_size_max or wal.offset >= GRID_OFFSET:
-            from lsmcli.engine.packing import pack_small
+        if self.file.writable:
+            from lsmcli.engine.closing import close_writer
 
-            try:
-                self.flush()
-                if wal.offset != WAL_OFFSET_INITIAL:
-                    wal_ring.resize(self, WAL_SIZE_INITIAL)
-                self.truncate()
-                pack_small(self)
-                return
-            except (NoSpaceError, DamageError):
-                pass  # nothing is lost: all of it is in the WAL, and the next open goes on from there
-        self.bar.abandon()
-        self.sync()
-        with suppress(NoSpaceError):  # all is stored: the mark only makes the next open quicker
-            wal.mark()
+            close_writer(self, replay_size_max)
 
     # Trees.
 
@@ -335,7 +317,7 @@ class Forest(OpForest):
 
     def _checkpoint(self, *, keep_free: bool) -> None:
         """Between two jobs: the checkpoint itself."""
-        mark = self._start_mark()
+        mark = self.start_mark()
         self.marks[self._oldest_bar()] = mark  # an empty bar begins here: what is before leaves the WAL
         for tree in self.trees.values():
             self.large_values.drop_from(tree.table_mutable)
@@ -364,7 +346,7 @@ class Forest(OpForest):
         bars = [tree.immutable_bar for tree in self.trees.values() if tree.table_immutable.entries]
         return min([*bars, self.bar.number])
 
-    def _start_mark(self) -> Mark:
+    def start_mark(self) -> Mark:
         """Where a replay has to begin."""
         scope = self.scope
         if any(tree.table_mutable.entries or tree.table_immutable.entries for tree in self.trees.values()):

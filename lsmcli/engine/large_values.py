@@ -39,6 +39,11 @@ class LargeValues:
         assert info.block_count == 0
         self._kept[info.reference.address] = info
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are values to be released."""
+        return bool(self._dropped)
+
     def drop(self, chains: Iterable[ChainReference]) -> None:
         """No entry holds these values any more, and no pinned snapshot sees them."""
         self._dropped += chains

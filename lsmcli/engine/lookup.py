@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """Point lookups that need nothing but memory: from the key to the bytes of its value, in one call.
 
-    TreeLookup      "ht": neither in the mutable nor in the immutable dictionary
+    TreeLookup      "ht": neither in the mutable nor in the immutable table
       LevelSearch       the largest keys of the tables, as numbers: table 2
         TableSearch     the last keys of its blocks, as numbers: block 1; its fingerprints: perhaps entry 17
           BlockSlot     offsets of entry 17; the key there is "ht", its flag is 0: the value
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.entry_pack import crc_tables
 from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, find, find_many, marks_of
+from lsmcli.engine.missing import MISSING
 from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
@@ -43,6 +44,7 @@ COMPILED: Final = bool(cython.compiled)
 
 _BIG_ENDIAN: Final = sys.byteorder == "big"
 _GROUP: Final = 32  # keys that are looked up side by side
+_NOTHING = cython.declare(object, MISSING)
 
 
 @cython.final
@@ -161,8 +163,9 @@ class TreeLookup:
     """
 
     fresh = cython.declare(cython.bint, visibility="public")
-    mutable: dict[bytes, Any]
-    immutable: dict[bytes, Any]
+    mutable: Any
+    immutable: Any
+    dicts: cython.bint  # both of them: where the map of entries is not compiled
     levels: list[LevelSearch]
     age: CacheAge
     key_size_max: cython.Py_ssize_t
@@ -174,9 +177,9 @@ class TreeLookup:
         self.fresh = False
 
     def load(self, lock: Any, memory: list[Any], levels: list[LevelSearch], age: CacheAge, key_size_max: int) -> None:
-        """What the tree is now: the lock that guards it and is held, its two dictionaries of entries, newest first, the
+        """What the tree is now: the lock that guards it and is held, its two maps of entries, newest first, the
         levels that have tables, the age of the cache in which the blocks are, the longest key of the file."""
-        self.mutable, self.immutable = memory
+        self.mutable, self.immutable, self.dicts = memory[0], memory[1], type(memory[0]) is dict
         self.lock = lock if cython.compiled else getattr(lock, "plain", None) or lock
         self.levels, self.age, self.key_size_max = list(levels), age, key_size_max
         self.fresh = True
@@ -207,7 +210,6 @@ class TreeLookup:
     def _walk(self, key: bytes, stops: cython.bint) -> object:
         """The answer of get(). With `stops` the slot of the first value block that may have the key, if there is one:
         the place of the entry is in self.entry then."""
-        found: object
         i: cython.Py_ssize_t
         at: cython.Py_ssize_t
         entry: cython.Py_ssize_t
@@ -220,12 +222,10 @@ class TreeLookup:
         generation: cython.Py_ssize_t = self.age.generation
         if not 0 < size <= self.key_size_max:
             return PERHAPS
-        found = _NOWHERE
-        if len(self.mutable):
-            found = self.mutable.get(key, _NOWHERE)
-        if found is _NOWHERE and len(self.immutable):
-            found = self.immutable.get(key, _NOWHERE)
-        if found is not _NOWHERE:
+        found: object = self.mutable.get(key, _NOTHING) if self.dicts else self.mutable[key]
+        if found is _NOTHING:
+            found = self.immutable.get(key, _NOTHING) if self.dicts else self.immutable[key]
+        if found is not _NOTHING:
             return found if found is None or type(found) is bytes else PERHAPS
         mark = _fingerprint(data, size)
         for i in range(len(self.levels)):

@@ -199,6 +199,11 @@ class ManifestLog:
         """The newest block as of the last checkpoint; REFERENCE_NONE when the log is empty."""
         return self._blocks[-1].reference if self._blocks else REFERENCE_NONE
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the next checkpoint has anything to write."""
+        return bool(self._buffer or self._buffer_removed)
+
     def references(self) -> list[BlockReference]:
         """Every block of the log, oldest first."""
         return [block.reference for block in self._blocks]

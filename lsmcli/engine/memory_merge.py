@@ -16,12 +16,12 @@ Interpreted, the table's own sorted runs are merged, a few entries of each at a 
 
 from bisect import bisect_right
 from collections.abc import Generator, Iterator
-from itertools import islice
 from typing import Final
 
 from lsmcli.engine import block_merge
 from lsmcli.engine.block_merge import BlockStage, Run, RunHeap
 from lsmcli.engine.columns import Columns
+from lsmcli.engine.entry_map import entries_between
 from lsmcli.engine.entry_order import sort_entries
 from lsmcli.engine.entry_pack import measure_entries
 from lsmcli.engine.table_memory import TableMemory, columns_of_stored
@@ -78,9 +78,8 @@ def sort_memory(memory: TableMemory) -> Generator[int, None, SortedMemory]:
         return SortedMemory(memory, [], *memory.key_edges())
     runs: list[Run] = []
     edges: list[bytes] = []
-    keys_left, values_left = iter(memory.entries), iter(memory.entries.values())
-    while keys := list(islice(keys_left, SORT_STEP_ENTRIES)):
-        columns = _columns_of(keys, list(islice(values_left, SORT_STEP_ENTRIES)))
+    for start in range(0, len(memory.entries), SORT_STEP_ENTRIES):
+        columns = _columns_of(*entries_between(memory.entries, start, start + SORT_STEP_ENTRIES))
         run = run_of_entries(*sort_entries(*columns)[:3])
         assert run is not None
         runs.append(run)

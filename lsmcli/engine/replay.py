@@ -7,7 +7,8 @@ Invariants:
 - what a record says is untrusted even though its checksum holds.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine.block_chain import chain_addresses
 from lsmcli.engine.constants import VALUE_SIZE_MAX, key_size_max_for, value_inline_max_for
@@ -23,9 +24,48 @@ from lsmcli.engine.schema import (
 from lsmcli.engine.scope import Mark
 from lsmcli.engine.wal import WalPosition
 from lsmcli.engine.wal_entry import decode_entries
+from lsmcli.engine.wal_recovery import WalRecord
+from lsmcli.engine.wal_run import OpRun
 
 if TYPE_CHECKING:
     from lsmcli.engine.forest import Entry, Forest
+
+# A scope hides what is in it from readers, and its end may bring tables back: then the file is read anew.
+_KINDS_FOLLOWED: Final = (WalRecordKind.OP, WalRecordKind.MARK)
+
+
+def replay(forest: "Forest", steps: Iterable[WalRecord | OpRun]) -> None:
+    """Applies records, and runs of plain ones, in their order. Raises DamageError."""
+    for step in steps:
+        if isinstance(step, OpRun):
+            forest.tree(step.tree_id)
+            forest.insert_columns(step.tree_id, step.keys, step.values, step.size)
+        else:
+            replay_record(forest, *step)
+
+
+def follow(forest: "Forest") -> bool:
+    """In a reader: applies what a writer has appended since the log was read, as long as the superblock is the same.
+
+    False: not possible, or not to the end, and the file is to be read anew. What was applied until then is right:
+    whole ops, each of which continues the chain. Raises DamageError.
+    """
+    file, recovery = forest.file, forest.recovery
+    forest.recovery = None  # of no more use if this ends early
+    if recovery is None or not file.is_same():
+        return False
+    for step in recovery.follow(forest.key_size_max, forest.value_inline_max):
+        if not isinstance(step, OpRun) and step[0].kind not in _KINDS_FOLLOWED:
+            return False
+        replay(forest, (step,))
+        forest.op = recovery.tail.op
+    # The same superblock still: so no part of the log was used again while it was read.
+    if recovery.doubtful or not file.is_same():
+        file.ring_searched = file.ring_searched and not recovery.doubtful
+        return False
+    file.follow(recovery)
+    forest.recovery = recovery
+    return True
 
 
 def replay_record(forest: "Forest", header: WalRecordHeader, body: bytes, after: WalPosition) -> None:

@@ -20,11 +20,12 @@ from typing import Final, TypeAlias, cast
 from lsmcli.engine.columns import EMPTY, Columns, drop_tombstones
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_level import ManifestLevel
+from lsmcli.engine.missing import MISSING
 from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.run_merge import merge_runs
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
-from lsmcli.engine.table_memory import MISSING, Log, TableMemory, columns_of_stored
+from lsmcli.engine.table_memory import Log, TableMemory, columns_of_stored
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.value_block import StoredValue
 

@@ -27,6 +27,7 @@ from lsmcli.engine.entry_pack import fingerprints_of_packed, fit_entries
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprints_packed, index_block_size
+from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
@@ -37,7 +38,6 @@ from lsmcli.engine.schema import (
     BlockReference,
 )
 from lsmcli.engine.table_info import TableInfo
-from lsmcli.engine.table_memory import MISSING, Missing
 from lsmcli.engine.value_block import (
     StoredValue,
     ValueBlock,

@@ -2,14 +2,14 @@
 
 Invariants:
 - `entries` maps each key to its newest stored value; None is a tombstone;
-- the sorted runs hold exactly the first keys of `entries`, in the dict's order of insertion, each key once;
+- the sorted runs hold exactly the first keys of `entries`, in its order of insertion, each key once;
   a list of keys that was handed out is never changed afterwards;
 - an active log holds, for each key touched since it began, the value before, MISSING if there was none;
 - an out-of-line value that is overwritten here is in `dropped_large` once no scope's log holds it, and then
   neither in `entries` nor in such a log. A scan's log holds nothing: the blocks of what it still reads are
   kept from being reused by the grid, for as long as its process says that it reads.
 
-    entries    m  c  x | a  p | f  b           dict: in order of first insertion
+    entries    m  c  x | a  p | f  b           in order of first insertion
                '-----'   '--'   '--' suffix, not sorted yet
     runs      [c  m  x] [a  p]                 sort_suffix() adds [b f]
 
@@ -23,27 +23,16 @@ that were not there before.
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from enum import Enum
-from itertools import chain, islice
+from itertools import chain
 from typing import Final
 
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import ENTRY_WEIGHT
+from lsmcli.engine.entry_map import Entries, drop_last, entries_new, keys_since, remove_all, values_of
+from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.op_path import OpMemory
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, ChainReference
 from lsmcli.engine.value_block import StoredValue
-
-
-class Missing(Enum):
-    """The type of MISSING: a single value, so that type checkers can tell it from stored ones."""
-
-    MISSING = 0
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING: Final = Missing.MISSING  # nothing is known of the key, not even a tombstone
 
 DISMANTLE_STEP_ENTRIES: Final = 256
 
@@ -73,7 +62,7 @@ def columns_of_stored(keys: list[bytes], stored: list[StoredValue]) -> Columns:
 
 
 class TableMemory(OpMemory):
-    """A dict of entries with sorted runs of its keys. Not safe for several threads by itself."""
+    """A map of entries with sorted runs of its keys. Not safe for several threads by itself."""
 
     __slots__ = (
         "_gone",
@@ -86,7 +75,7 @@ class TableMemory(OpMemory):
     )
 
     def __init__(self) -> None:
-        self.entries: dict[bytes, StoredValue] = {}
+        self.entries: Entries = entries_new()
         self.weight = 0
         self.dropped_large: list[ChainReference] = []  # to be released once this table is flushed
         self._runs: list[list[bytes]] = []
@@ -134,7 +123,7 @@ class TableMemory(OpMemory):
         if self.watched:
             for key in other.entries:
                 self._touch(key)
-        self.entries.update(other.entries)
+        self.entries.update(other.entries.items())
         self.weight += other.weight
         self.dropped_large += other.dropped_large
         self._large_count += other._large_count
@@ -149,8 +138,7 @@ class TableMemory(OpMemory):
             self._runs = []
             entries = self.entries
             while entries:
-                for _ in range(min(DISMANTLE_STEP_ENTRIES, len(entries))):
-                    entries.popitem()
+                drop_last(entries, DISMANTLE_STEP_ENTRIES)
                 yield 1
 
     # Order.
@@ -162,7 +150,7 @@ class TableMemory(OpMemory):
         count_new = len(entries) - self._run_keys
         if count_new == 0:
             return
-        run = sorted(islice(reversed(entries), count_new))
+        run = sorted(keys_since(entries, self._run_keys))
         # An interrupt may come at any call, and a scan must survive it: so work on a copy, and then only assign.
         runs = self._runs.copy()
         while runs and len(runs[-1]) < 2 * len(run) and len(runs[-1]) + len(run) <= RUN_MERGE_SIZE_MAX:
@@ -249,9 +237,9 @@ class TableMemory(OpMemory):
         """The entries of these sorted keys of the table, without them of all keys. 0.3 µs per entry."""
         if keys is None:
             keys = self.keys_sorted()
-        stored = list(map(self.entries.__getitem__, keys))
+        stored = values_of(self.entries, keys)
         if self.plain:
-            return Columns(keys, stored, bytes(len(stored)))  # type: ignore[arg-type]  # all are bytes: plain
+            return Columns(keys, stored, bytes(len(stored)))  # all are bytes: plain
         return columns_of_stored(keys, stored)
 
     # Logs.
@@ -317,14 +305,13 @@ class TableMemory(OpMemory):
     def _put_back(self, log: Log, *, drop: bool) -> None:
         """Undoes the changes of a log that has ended; other logs hear of it like of any change."""
         entries = self.entries
-        deleted = False
+        deleted: list[bytes] = []
         for key, old in log.items():
             current = entries[key]
             for other in self._logs:
                 other.setdefault(key, current)
             if old is MISSING:
-                del entries[key]
-                deleted = True
+                deleted.append(key)
                 if self._logs:
                     self._gone.add(key)
             else:
@@ -333,6 +320,7 @@ class TableMemory(OpMemory):
             if drop and isinstance(current, ChainReference):
                 self._drop_unless_held(key, current)
         if deleted:
+            remove_all(entries, deleted)
             kept = ([key for key in run if key in entries] for run in self._runs)
             self._runs = [run for run in kept if run]
             self._run_keys = sum(map(len, self._runs))

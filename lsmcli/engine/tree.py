@@ -28,11 +28,12 @@ from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.lookup import TreeLookup
 from lsmcli.engine.manifest import Manifest
+from lsmcli.engine.missing import MISSING
 from lsmcli.engine.op_path import OpTree
 from lsmcli.engine.schema import BlockKind, BlockReference, ChainReference
 from lsmcli.engine.table import check_index, check_value, damage_in_table, lookup
 from lsmcli.engine.table_info import TableInfo
-from lsmcli.engine.table_memory import MISSING, TableMemory
+from lsmcli.engine.table_memory import TableMemory
 from lsmcli.engine.value_block import ValueBlock
 
 Value = bytes | ChainReference | None  # as stored: None is a tombstone

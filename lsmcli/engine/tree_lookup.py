@@ -20,10 +20,11 @@ from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.lookup import BlockSlot, LevelSearch, TableSearch, TreeLookup
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.manifest_level import ManifestLevel
+from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.schema import BlockKind
 from lsmcli.engine.table import damage_in_table, read_index, read_value
 from lsmcli.engine.table_info import TableInfo
-from lsmcli.engine.table_memory import MISSING, Missing, TableMemory
+from lsmcli.engine.table_memory import TableMemory
 from lsmcli.engine.value_block import StoredValue, ValueBlock
 
 

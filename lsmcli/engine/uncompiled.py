@@ -33,6 +33,11 @@ p_uint = Any
 p_const_uint = Any
 p_ulonglong = Any
 p_const_ulonglong = Any
+pp_ulonglong = Any
+p_void = Any
+pp_void = Any
+ppp_void = Any
+size_t = int
 NULL: Any = None
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -79,6 +84,11 @@ def exceptval(*, check: bool) -> Callable[[_Function], _Function]:
 def address(variable: Any) -> Any:
     """A pointer to a variable."""
     return variable
+
+
+def sizeof(target: Any) -> int:
+    """Bytes of a C type: only compiled code asks."""
+    raise NotImplementedError(f"nobody knows the size of {target!r} here")
 
 
 def cast(target: Any, value: Any, *, typecheck: bool = False) -> Any:

@@ -31,19 +31,22 @@ Memory is bounded by a chunk, or by the largest record.
 
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from lsmcli.engine.checksum import checksum
-from lsmcli.engine.constants import MIB
+from lsmcli.engine.constants import KIB, MIB
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.schema import CHECKSUM_SIZE, WAL_ALIGNMENT, WAL_RECORD_HEADER, WalRecordHeader, WalRecordKind
 from lsmcli.engine.storage import Storage
+from lsmcli.engine.wal_run import OpRun, op_run
 
 HEADER_SIZE: Final = WAL_RECORD_HEADER.size
 UUID_HALF_SIZE: Final = 8
 OP_MAX: Final = 1 << 63  # no file gets there; keeps op + 1 inside a u64 whatever a superblock says
 
 _CHUNK_SIZE: Final = 1 * MIB
+_NEAR_SIZE: Final = 64 * KIB  # what is read behind a tail by who looks whether there is more
+_TORN_LOOKS: Final = 4
 _UUID_OFFSET: Final = 2 * CHECKSUM_SIZE
 _OP_OFFSET: Final = _UUID_OFFSET + UUID_HALF_SIZE
 _OP: Final = struct.Struct("<Q")
@@ -67,6 +70,9 @@ class WalPosition(NamedTuple):
     appended: int  # bytes ever appended up to here, skipped ring ends included; only differences count
 
 
+WalRecord: TypeAlias = tuple[WalRecordHeader, bytes, WalPosition]  # header, body, the position behind it
+
+
 class RingRecord(NamedTuple):
     """An intact record, wherever in the ring it was found."""
 
@@ -85,6 +91,8 @@ class Recovery:
 
     tail: behind the last record of the chain; the next append goes here
     op_synced: every op up to this one is known to be on disk
+    near: set before: all of the ring was searched behind an earlier end, beside the same writer: now a part will do
+    doubtful: follow() has met what only a recovery from the start can judge
     closed_cleanly: nothing was cut off: the log ends with a MARK that covers it, or is empty
     dropped: the remains of a torn tail were seen behind the chain
     dropped_digest: tells this torn tail from every other one; a writer passes it to Wal.seal
@@ -97,26 +105,26 @@ class Recovery:
         self.closed_cleanly = False
         self.dropped = False
         self.dropped_digest = bytes(CHECKSUM_SIZE)
+        self.near = False
+        self.doubtful = False
+        self._marked_op = start.op
+        self._any_behind = False
         self._ring = ring
 
-    def records(self) -> Iterator[tuple[WalRecordHeader, bytes, WalPosition]]:
+    def records(self) -> Iterator[WalRecord]:
         """Header, body, and the position behind it, of each record in order.
 
         Raises DamageError, at the end, when an acknowledged op is missing: what was given out before
         is then a correct but incomplete prefix.
         """
-        marked_op = self.start.op
+        return cast("Iterator[WalRecord]", self.steps(0, 0))
+
+    def steps(self, key_size_max: int, value_size_max: int) -> Iterator[WalRecord | OpRun]:
+        """As records(); plain ops with keys and values up to these sizes come in runs."""
         while True:
-            while (record := self._ring.record_after(self.tail)) is not None:
-                header, _, after = record
-                if after.appended - self.start.appended > self._ring.size:
-                    raise _damage(f"the records behind op {self.start.op} are longer than their ring")
-                if header.op_synced > self.op_synced:
-                    self.op_synced = header.op_synced
-                if header.kind == _MARK and header.op_synced == header.op:
-                    marked_op = header.op
-                self.tail = after
-                yield record
+            yield from self._chain(key_size_max, value_size_max)
+            if self._is_more():
+                continue
             self._search_tail()
             if self.op_synced <= self.tail.op:
                 break
@@ -128,14 +136,56 @@ class Recovery:
                     f"op {self.tail.op + 1} was acknowledged as stored, but its record is damaged"
                     f" (ops up to {self.op_synced} were stored)"
                 )
-        clean_op = marked_op if self.tail != self.start else self.op_synced
+        clean_op = self._marked_op if self.tail != self.start else self.op_synced
         self.closed_cleanly = not self.dropped and clean_op >= self.tail.op
+
+    def follow(self, key_size_max: int, value_size_max: int) -> Iterator[WalRecord | OpRun]:
+        """Goes on behind an end that was reached before, beside a writer that appends: as steps(), from `tail` on.
+
+        `doubtful` at the end: there is more behind the tail than a writer leaves that is alive, or a record is broken.
+        Only the next bytes are looked at for that; all of the ring is looked at by whoever recovers from the start.
+        """
+        self._ring.chunk_size = _NEAR_SIZE
+        self.near, self.doubtful = True, False
+        for _ in range(_TORN_LOOKS):
+            self._ring.forget()
+            yield from self._chain(key_size_max, value_size_max)
+            # What is being written now is broken for a moment.
+            if not self._ring.is_torn_after(self.tail) and not self._is_any_behind():
+                return
+        self.doubtful = True
+
+    def _chain(self, key_size_max: int, value_size_max: int) -> Iterator[WalRecord | OpRun]:
+        """What continues the chain, up to where it ends."""
+        ring = self._ring
+        while True:
+            run = ring.run_after(self.tail, key_size_max, value_size_max) if key_size_max else None
+            if run is not None:
+                size = run.end - (self.tail.position - ring.base)
+                after = WalPosition(run.op, self.tail.position + size, run.chain, self.tail.appended + size)
+                self._goes_on(after, run.op_synced)
+                yield run
+            record = ring.record_after(self.tail)
+            if record is None:
+                return
+            header, _, after = record
+            if header.kind == _MARK and header.op_synced == header.op:
+                self._marked_op = header.op
+            self._goes_on(after, header.op_synced)
+            yield record
+
+    def _goes_on(self, after: WalPosition, op_synced: int) -> None:
+        if after.appended - self.start.appended > self._ring.size:
+            raise _damage(f"the records behind op {self.start.op} are longer than their ring")
+        if op_synced > self.op_synced:
+            self.op_synced = op_synced
+        self.tail = after
 
     def _search_tail(self) -> None:
         """Look for intact records behind the chain's end, and take their watermark into account."""
         self.dropped = self._ring.is_torn_after(self.tail)
         self.dropped_digest = bytes(CHECKSUM_SIZE)
-        if not self._is_any_behind():
+        if not self._any_behind:
             return
         # Rare: take the slow way that knows which bytes are the inside of a record, since a value may
         # hold what looks like one.
@@ -145,10 +195,19 @@ class Recovery:
             if record.header.op_synced > self.op_synced:
                 self.op_synced = record.header.op_synced
 
+    def _is_more(self) -> bool:
+        """Whether a writer has gone on while we read. Learns whether any record is behind the tail."""
+        self._any_behind = self._is_any_behind()
+        if self._any_behind:
+            self._ring.forget()
+        return self._any_behind and self._ring.record_after(self.tail) is not None
+
     def _is_any_behind(self) -> bool:
         """Whether the ring outside of the chain seems to hold an intact record of a later op."""
         ring, tail = self._ring, self.tail
-        for begin, end in ((tail.position, ring.size), (0, self.start.position)):
+        reach = _NEAR_SIZE if self.near else ring.size
+        ahead = min(ring.size, tail.position + reach)
+        for begin, end in ((tail.position, ahead), (0, min(self.start.position, tail.position + reach - ahead))):
             position = ring.find(begin, end, tail.op + 1)
             while position >= 0:
                 if ring.record_at(position) is not None:
@@ -189,6 +248,7 @@ class _Ring:
         self.view = memoryview(self.data)
         self.base = 0
         self.search_size = 0
+        self.chunk_size = _CHUNK_SIZE
 
     def forget(self) -> None:
         self.data = b""
@@ -199,12 +259,19 @@ class _Ring:
             return True
         if position + size > self.size:
             return False
-        self.data = self.storage.read(self.offset + position, min(max(size, _CHUNK_SIZE), self.size - position))
+        self.data = self.storage.read(self.offset + position, min(max(size, self.chunk_size), self.size - position))
         self.view = memoryview(self.data)
         self.base = position
         return len(self.data) >= size
 
-    def record_after(self, tail: WalPosition) -> tuple[WalRecordHeader, bytes, WalPosition] | None:
+    def run_after(self, tail: WalPosition, key_size_max: int, value_size_max: int) -> OpRun | None:
+        """The plain ops that continue the chain, as far as the window goes, if there are some."""
+        if not self.load(tail.position, HEADER_SIZE):
+            return None
+        begin = tail.position - self.base
+        return op_run(self.data, begin, tail.chain, self.uuid_half, tail.op, key_size_max, value_size_max)
+
+    def record_after(self, tail: WalPosition) -> WalRecord | None:
         """The record that continues the chain; None where it ends."""
         op, position, chain, appended = tail
         record = self._intact_at(position, chain)

@@ -1,8 +1,8 @@
 """The size of the WAL's ring: small in a new file, moved to a larger one when the writing asks for it.
 
 Invariants:
-- the ring is moved with a checkpoint before (what that frees need not be copied) and one behind (until
-  that is durable the old ring counts); nothing is appended in between;
+- the ring is moved with a checkpoint before, if that frees anything (what it frees need not be copied), and one
+  behind (until that is durable the old ring counts); nothing is appended in between;
 - every position that the forest remembers moves along.
 
     64 KiB --> 420 KiB, both between the superblock's groups --> 3.5 bars, in the grid
@@ -71,7 +71,9 @@ def _still_fails(forest: "Forest") -> LsmError | None:
 
 def resize(forest: "Forest", size: int) -> None:
     """Moves the WAL to a ring of this size, in bytes. Raises NoSpaceError, with the ring as it was."""
-    forest.checkpoint()
+    forest.finish_jobs()
+    if not _nothing_to_free(forest):
+        forest.checkpoint()
     grid, wal = forest.file.grid, forest.file.wal
     assert grid.free_set is not None
     # Nothing may be appended between the copy and its checkpoint, so that must not run out of space.
@@ -97,6 +99,19 @@ def resize(forest: "Forest", size: int) -> None:
             f"the write-ahead log was moved, but that could not be noted ({error}); "
             "nothing was lost: close and reopen the file"
         ) from error
+
+
+def _nothing_to_free(forest: "Forest") -> bool:
+    """Whether a checkpoint would leave the log as long as it is, and the one behind the move has no more to write than
+    any checkpoint: then one is enough. So it is in a file whose first entries are still in memory."""
+    file, trees = forest.file, forest.trees.values()
+    dropped = any(tree.table_mutable.dropped_large or tree.table_immutable.dropped_large for tree in trees)
+    return (
+        forest.start_mark().wal.appended == file.wal.start.appended
+        and not dropped
+        and not forest.large_values.waiting
+        and not file.manifest_log.waiting
+    )
 
 
 def _appended_of(position: WalPosition) -> int:

@@ -298,6 +298,19 @@ def test_a_checkpoint_does_not_wait_for_ever() -> None:
     assert_holds(killed(run).database, run.model.state)
 
 
+def test_the_log_of_a_new_file_moves_with_one_checkpoint() -> None:
+    run = new_run(memory_size=4 << 20)
+    forest = forest_of(run)
+    syncs: list[int] = []
+    for i in range(600):
+        ring, before = forest.file.wal.size, run.storage.sync_count
+        put(run, b"key %03d" % i, b"w" * 1500)
+        if forest.file.wal.size != ring:
+            syncs.append(run.storage.sync_count - before)
+    assert syncs == [4, 4]  # the old ring, then those of the checkpoint
+    assert_holds(killed(run).database, run.model.state)
+
+
 def test_a_disk_without_room_for_the_full_ring_gets_a_smaller_one() -> None:
     run = new_run(memory_size=4 << 20)
     forest = forest_of(run)

@@ -11,6 +11,7 @@ import pytest
 
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import ENTRY_WEIGHT, TREE_ID_MAIN
+from lsmcli.engine.entry_map import entries_new
 from lsmcli.engine.errors import LsmError, NoSpaceError, OutcomeUnknownError
 from lsmcli.engine.schema import WAL_RECORD_HEADER, WalRecordHeader
 from lsmcli.engine.table_memory import TableMemory
@@ -36,7 +37,7 @@ def forest_of(path: ModuleType, *, size: int = 4096, position: int = 0) -> Any:
     log.chain, log.uuid_half = CHAIN_FIRST, UUID_HALF
     tree = path.OpTree()
     tree.table_mutable = path.OpMemory()
-    tree.table_mutable.entries, tree.table_mutable.weight = {}, 0
+    tree.table_mutable.entries, tree.table_mutable.weight = entries_new(), 0
     tree.table_mutable.plain, tree.table_mutable.watched = True, False
     forest = path.OpForest()
     forest.trees, forest.log, forest.bar, forest.scope = {TREE_ID_MAIN: tree}, log, path.OpBar(), None

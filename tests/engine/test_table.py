@@ -11,11 +11,11 @@ from lsmcli.engine.constants import BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, KIB, key_siz
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprints_packed, index_block_size
+from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.schema import BLOCK_HEADER, FLAG_LARGE, FLAG_TOMBSTONE, BlockKind
 from lsmcli.engine.table import TableBuilder, lookup, read_index, read_value, search
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
-from lsmcli.engine.table_memory import MISSING, Missing
 from lsmcli.engine.value_block import StoredValue, ValueBlock, encode_value_block, value_block_size
 from tests.testing.grid import MemoryStorage, grid_new, grid_reopened
 from tests.testing.tables import (

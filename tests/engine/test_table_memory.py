@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import pytest
 
 from lsmcli.engine.constants import ENTRY_WEIGHT
+from lsmcli.engine.missing import MISSING
 from lsmcli.engine.schema import CHAIN_REFERENCE, ChainReference
-from lsmcli.engine.table_memory import MISSING, RUN_MERGE_SIZE_MAX, Log, TableMemory
+from lsmcli.engine.table_memory import RUN_MERGE_SIZE_MAX, Log, TableMemory
 from lsmcli.engine.value_block import StoredValue
 from tests.testing.tables import items_from, large
 

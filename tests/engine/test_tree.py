@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from lsmcli.engine.missing import MISSING
 from lsmcli.engine.schema import CHAIN_NONE, BlockKind
-from lsmcli.engine.table_memory import MISSING
 from lsmcli.engine.tree import DECODERS, NEGATIVE, LookupKind, Tree
 from tests.testing.model import MAIN, Model
 from tests.testing.operations import Operation, Run, draw_profile, new_storage

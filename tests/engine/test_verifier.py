@@ -111,7 +111,7 @@ def test_a_block_in_use_that_the_free_set_calls_free_is_a_problem() -> None:
     forest = run.database.forest
     (chain,) = forest.tree(2).table_mutable.entries.values()
     forest.flush()
-    release_chain(forest.file.grid, chain, BlockKind.LARGE)  # type: ignore[arg-type]  # it is large
+    release_chain(forest.file.grid, chain, BlockKind.LARGE)
     forest.checkpoint()
     run.close()
     problems = verify(run.storage.reopen()).problems

@@ -322,8 +322,8 @@ BUGS: Final = (
     _bug(
         "a reader sees an open scope",
         "forest",
-        "        if self.scope is not None and (committed or self.scope.state is ScopeState.BOUND):",
-        "        if False:",
+        "        elif committed or self.scope.state is ScopeState.BOUND:",
+        "        elif False:",
         19,
         29,
     ),
