@@ -26,6 +26,7 @@ uint = int
 ulonglong = int
 double = float
 Py_ssize_t = int
+p_void = Any
 p_char = Any
 p_uchar = Any
 p_const_uchar = Any
@@ -74,6 +75,21 @@ def exceptval(*, check: bool) -> Callable[[_Function], _Function]:
     """A function that raises nothing, when check is False."""
     assert not check
     return inline
+
+
+def no_gc_clear(kind: _Class) -> _Class:
+    """A class whose fields stay as they are while the garbage collector is at work."""
+    return kind
+
+
+def pointer(kind: Any) -> Any:
+    """The type of a pointer to this type."""
+    return kind
+
+
+def sizeof(kind: Any) -> int:
+    """Bytes that a variable of this type takes: only C knows."""
+    raise NotImplementedError
 
 
 def address(variable: Any) -> Any:
