@@ -103,7 +103,8 @@ class PieceMerge:
     state: bytearray  # a PieceState
     large_size: cython.Py_ssize_t
     drops: cython.bint
-    working: cython.bint
+    alone: cython.bint  # the piece is done by the thread that asks for it
+    calls: cython.Py_ssize_t  # of help()
     stage: bytearray
     blocks: bytearray
     figures: bytearray
@@ -121,7 +122,7 @@ class PieceMerge:
         self.newer, self.older = Feed(), Feed()
         self.memory = memory
         self.large_size, self.drops = large_size, drops_tombstones
-        self.working = False
+        self.alone, self.calls = False, 0
         self.thread = None
         self.out = bytearray(PIECE_BLOCKS * (head_size + room + 2 * width))
         self.out_next = bytearray(len(self.out))
@@ -141,8 +142,11 @@ class PieceMerge:
         _begin(self)
 
     def help(self) -> None:
-        """Does one block of the piece, if no other thread does the piece."""
-        if self.thread is None:
+        """Does one block of the piece, if no other thread does it, nor has begun it by the third call."""
+        self.calls += 1
+        if self.thread is None or (self.calls >= 3 and self.thread.take_back()):
+            self.alone = True
+        if self.alone:
             _help(self)
 
     def collect(self, dropped_large: list[bytes]) -> list[PackedBlock]:
@@ -241,11 +245,10 @@ def _hand_over(feed: Feed, argument: cython.p_void) -> object:
 @cython.cfunc
 def _begin(merge: PieceMerge) -> object:
     s = cython.cast(cython.pointer(types.PieceState), _start_of(merge.state))
-    assert not merge.working
     _hand_over(merge.newer, cython.address(s.newer))
     _hand_over(merge.older, cython.address(s.older))
     s.out, s.out_count, s.lost_size, s.stopped = _start_of(merge.out), 0, 0, s.done
-    merge.working = True
+    merge.alone, merge.calls = False, 0
     if merge.thread is not None:
         merge.thread.post(cython.cast(cython.ulonglong, cython.address(s.task)))
     return None
@@ -261,11 +264,10 @@ def _help(merge: PieceMerge) -> object:
 @cython.cfunc
 def _wait(merge: PieceMerge) -> object:
     """Until the piece is whole."""
-    if merge.thread is not None:
+    if not merge.alone and merge.thread is not None and not merge.thread.take_back():
         merge.thread.wait()
-    elif merge.working:
+    else:
         _work_all(_start_of(merge.state))
-    merge.working = False
     return None
 
 

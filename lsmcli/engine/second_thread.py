@@ -8,7 +8,8 @@ Invariants:
 - a forked child has no such thread: there stop() does nothing, and wait() refuses.
 
     posts      wake ──────────> works ── over ──> wait() returns          two locks, taken in turns: what was written
-    goes on with its own       ^ waits for wake again                     before one was given back is seen behind it
+    goes on with its own       ^ waits for wake again                     before one was given back is seen behind it;
+                                                                          and who takes `wake` back has the work again
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class SecondThread:
         """Has it do a Task, which is at this address."""
         assert self.alive and not self.working
         _post(self, task)
+
+    def take_back(self) -> bool:
+        """Whether work was posted that is not begun: now it will not be. On a busy machine the thread may come to
+        run only after milliseconds, while the one that asks is running now."""
+        return self.working and _take_back(self)
 
     def wait(self) -> None:
         """Until the work that was posted, if any, is done. RuntimeError in a forked child."""
@@ -112,6 +118,14 @@ def _post(thread: SecondThread, task: cython.ulonglong) -> object:
 
 
 @cython.cfunc
+def _take_back(thread: SecondThread) -> cython.bint:
+    shared = cython.cast(cython.pointer(ThreadState), _state_of(thread))
+    if thread.pid == getpid() and pythread.PyThread_acquire_lock(shared.wake, pythread.NOWAIT_LOCK):
+        thread.working = False
+    return not thread.working
+
+
+@cython.cfunc
 def _wait(thread: SecondThread) -> object:
     if thread.working:
         shared = cython.cast(cython.pointer(ThreadState), _state_of(thread))
@@ -128,7 +142,8 @@ def _wait(thread: SecondThread) -> object:
 def _stop(thread: SecondThread) -> object:
     if not thread.alive or thread.pid != getpid():
         return None
-    _wait(thread)
+    if not _take_back(thread):
+        _wait(thread)
     shared = cython.cast(cython.pointer(ThreadState), _state_of(thread))
     thread.alive = False
     shared.leaves = True
