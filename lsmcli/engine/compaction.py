@@ -32,6 +32,7 @@ from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.memory_merge import SortedMemory
+from lsmcli.engine.memory_runs import MemoryRuns
 from lsmcli.engine.piece_merge import PackedBlock, PieceMerge
 from lsmcli.engine.schema import ChainReference
 from lsmcli.engine.table import TableBuilder, read_index
@@ -188,30 +189,55 @@ def table_stream(grid: Grid, tables: list[TableInfo]) -> Iterator[Columns]:
         yield from TableIterator(grid, info).blocks()
 
 
-def merge_pieces(
-    merge: PieceMerge, newer: Iterator[Run], older: Iterator[Run], builder: TableBuilder, dropped_large: list[bytes]
-) -> Iterator[int]:
+def merge_packed(
+    grid: Grid,
+    newer: Iterator[Run] | MemoryRuns,
+    older: Iterator[Run],
+    builder: TableBuilder,
+    dropped_large: list[bytes],
+    *,
+    keep_tombstones: bool,
+) -> Generator[int, None, tuple[int, int]]:
     """merge_streams() of packed entries, and their way into blocks: the same blocks, a tenth of the time.
 
-    Yields after each block that was read or written; a piece is merged meanwhile. Compiled only.
+    Yields after each block that was read or written; merges beside that where there is a second core. Returns how many
+    entries lost to newer ones, and how many tombstones were left out. Compiled only.
     """
-    blocks: list[PackedBlock] = []
-    while blocks or not merge.done():
-        merge.begin()
-        for block in blocks:
-            builder.write_packed(block)
-            merge.help()
-            yield 1
-        for feed, runs in ((merge.newer, newer), (merge.older, older)):
-            while feed.has_room():
+    memory = newer if isinstance(newer, MemoryRuns) else None
+    merge = PieceMerge(
+        memory,
+        grid.block_size - value_block_size(0, 0, 0, grid.block_size),
+        offset_width_for(grid.block_size),
+        schema.VALUE_BLOCK_HEAD.size,
+        not keep_tombstones,
+        schema.CHAIN_REFERENCE.size,
+    )
+    if grid.storage.cores > 1:
+        merge.start()
+    feeds = [(merge.older, older)]
+    if not isinstance(newer, MemoryRuns):
+        feeds.append((merge.newer, newer))
+    try:
+        blocks: list[PackedBlock] = []
+        while blocks or not merge.done:
+            merge.begin()
+            for block in blocks:
+                builder.write_packed(block)
                 merge.help()
-                run = next(runs, None)
-                if run is None:
-                    feed.end()
-                else:
-                    feed.put(*run.parts())
-                    yield 1
-        blocks = merge.collect(dropped_large)
+                yield 1
+            for feed, runs in feeds:
+                while feed.has_room():
+                    merge.help()
+                    run = next(runs, None)
+                    if run is None:
+                        feed.end()
+                    else:
+                        feed.put(*run.parts())
+                        yield 1
+            blocks = merge.collect(dropped_large)
+        return merge.entries_lost, merge.entries_dropped
+    finally:
+        merge.stop()
 
 
 def table_runs(grid: Grid, tables: list[TableInfo]) -> Iterator[Run]:
@@ -356,23 +382,18 @@ def _merge_packed(
     keep_tombstones: bool,
 ) -> Generator[int, None, int]:
     """Merges into the builder; returns how many entries lost or were tombstones that nobody needs."""
-    empty = value_block_size(0, 0, 0, grid.block_size)
-    merge = PieceMerge(
-        newer.runs if isinstance(newer, SortedMemory) else None,
-        grid.block_size - empty,
-        offset_width_for(grid.block_size),
-        schema.VALUE_BLOCK_HEAD.size,
-        not keep_tombstones,
-        schema.CHAIN_REFERENCE.size,
+    if isinstance(newer, SortedMemory):
+        assert newer.runs is not None
+        runs_newer: Iterator[Run] | MemoryRuns = newer.runs
+    else:
+        runs_newer = table_runs(grid, [newer] if newer is not None else [])
+    return sum(
+        (
+            yield from merge_packed(
+                grid, runs_newer, table_runs(grid, older), builder, dropped, keep_tombstones=keep_tombstones
+            )
+        )
     )
-    if grid.storage.cores > 1:
-        merge.start()
-    try:
-        runs_newer = table_runs(grid, [newer] if isinstance(newer, TableInfo) else [])
-        yield from merge_pieces(merge, runs_newer, table_runs(grid, older), builder, dropped)
-        return sum(merge.totals())
-    finally:
-        merge.stop()
 
 
 def _merge_columns(

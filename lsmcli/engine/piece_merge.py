@@ -50,20 +50,25 @@ class Feed:
 
     kept: list[bytes]  # at which a piece may be looking
     coming: list[Any]
+    size: cython.Py_ssize_t  # bytes of all these
+    size_max: cython.Py_ssize_t
     ended: cython.bint
 
-    def __init__(self) -> None:
+    def __init__(self, size_max: int) -> None:
         self.kept, self.coming = [], []
+        self.size, self.size_max = 0, size_max
         self.ended = False
 
     def has_room(self) -> bool:
-        """Whether another block may be put."""
-        return not self.ended and len(self.kept) + len(self.coming) < _FEED_BLOCKS
+        """Whether another block may be put: there are never more than FEED_BLOCKS, and of large ones two."""
+        count = len(self.kept) + len(self.coming)
+        return not self.ended and count < _FEED_BLOCKS and (count < 2 or self.size < self.size_max)
 
     def put(self, raw: bytes, at: int, count: int, width: int) -> None:
         """The entries of a Run, verified: they are there for the next piece."""
         assert self.has_room()
         self.coming.append((raw, at, count, width))
+        self.size += len(raw)
 
     def end(self) -> None:
         """No more blocks will come."""
@@ -96,6 +101,9 @@ class PieceMerge:
     begin() and collect() take turns; in between comes help(), and what is put into the feeds. stop() ends it.
     """
 
+    done = cython.declare(cython.bint, visibility="readonly")  # the last piece was collected
+    entries_lost = cython.declare(cython.Py_ssize_t, visibility="readonly")  # to newer ones
+    entries_dropped = cython.declare(cython.Py_ssize_t, visibility="readonly")  # tombstones that were left out
     newer = cython.declare(Feed, visibility="readonly")
     older = cython.declare(Feed, visibility="readonly")
     memory: Any
@@ -119,10 +127,10 @@ class PieceMerge:
         two offsets of `width` bytes and its flags. drops_tombstones: they are left out, nothing older can have their
         keys. large_size: bytes of a large value as it is stored."""
         assert width in (2, 4) and room > 0 and head_size >= 0 and 0 < large_size <= _LOST_SIZE
-        self.newer, self.older = Feed(), Feed()
+        self.newer, self.older = Feed(FEED_BLOCKS * room), Feed(FEED_BLOCKS * room)
         self.memory = memory
         self.large_size, self.drops = large_size, drops_tombstones
-        self.alone, self.calls = False, 0
+        self.done, self.alone, self.calls = False, False, 0
         self.thread = None
         self.out = bytearray(PIECE_BLOCKS * (head_size + room + 2 * width))
         self.out_next = bytearray(len(self.out))
@@ -154,14 +162,6 @@ class PieceMerge:
         entries that lost are appended to dropped_large. It waits for the piece: 0.1 µs per entry that is not done."""
         _wait(self)
         return _collect(self, dropped_large)
-
-    def done(self) -> bool:
-        """Whether the last piece was collected."""
-        return _done(self)
-
-    def totals(self) -> tuple[int, int]:
-        """Entries that lost to a newer one, and tombstones that were left out, in all pieces that were collected."""
-        return _totals(self)
 
     def stop(self) -> None:
         """Ends the second thread, if there is one; the piece under way is lost. Nothing more may be begun."""
@@ -226,6 +226,8 @@ def _hand_over(feed: Feed, argument: cython.p_void) -> object:
     raw: bytes
     for i in range(left):
         fed.blocks[i] = fed.blocks[used + i]
+    for raw in feed.kept[:used]:
+        feed.size -= len(raw)
     del feed.kept[:used]
     for raw, at, count, width in feed.coming:
         columns = cython.address(fed.blocks[left])
@@ -292,20 +294,9 @@ def _collect(merge: PieceMerge, dropped_large: list[bytes]) -> list[PackedBlock]
         blocks.append(block)
     dropped_large += [s.lost[i : i + merge.large_size] for i in range(0, s.lost_size, merge.large_size)]
     s.out_count = s.lost_size = 0
+    merge.done, merge.entries_lost, merge.entries_dropped = s.done, s.entries_lost, s.entries_dropped
     merge.out, merge.out_next = merge.out_next, merge.out
     return blocks
-
-
-@cython.cfunc
-def _done(merge: PieceMerge) -> cython.bint:
-    done: cython.bint = cython.cast(cython.pointer(types.PieceState), _start_of(merge.state)).done
-    return done
-
-
-@cython.cfunc
-def _totals(merge: PieceMerge) -> tuple[int, int]:
-    s = cython.cast(cython.pointer(types.PieceState), _start_of(merge.state))
-    return s.entries_lost, s.entries_dropped
 
 
 # What the second thread does: memory alone, no objects.

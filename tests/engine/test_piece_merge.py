@@ -86,7 +86,7 @@ class Merging:
         if self.threaded:
             merging.start()
         feeds = [(merging.newer, cut(self.rng, newer)), (merging.older, cut(self.rng, older))]
-        while not merging.done():
+        while not merging.done:
             merging.begin()
             for feed, blocks in feeds:
                 while feed.has_room():
@@ -97,7 +97,7 @@ class Merging:
                         feed.put(*block)
                     merging.help()
             self.pieces.append([self.packed(block) for block in merging.collect(self.dropped)])
-        self.totals = merging.totals()
+        self.totals = merging.entries_lost, merging.entries_dropped
         merging.stop()
 
     def packed(self, block: Any) -> bytes:
