@@ -42,6 +42,7 @@ class Run:
     """Verified packed entries, and how many of them have been taken. Made by run_of()."""
 
     raw: bytes
+    start: cython.Py_ssize_t
     count: cython.Py_ssize_t
     at: cython.Py_ssize_t  # the next entry
     width: cython.Py_ssize_t
@@ -56,6 +57,10 @@ class Run:
     def figures(self) -> tuple[int, int, int]:
         """Entries in all, tombstones among them, and large values."""
         return self.count, self.tombstones, self.large
+
+    def parts(self) -> tuple[bytes, int, int, int]:
+        """What run_of() was given: raw, at, count, width."""
+        return self.raw, self.start, self.count, self.width
 
     def edges(self) -> tuple[bytes, bytes]:
         """The first and the last key of all entries."""
@@ -157,36 +162,6 @@ class BlockStage:
     def take(self, head_size: int) -> bytearray:
         """head_size zeros | key offsets | value offsets | flags | keys | values; the stage is empty then."""
         return _take(self, head_size)
-
-
-@cython.final
-@cython.cclass
-class RunHeap:
-    """Any number of runs, no key in two of them, merged: their entries come in the order of keys. Compiled only.
-
-        runs   c m x | a p | b f        heap, least key first    a(1) b(2) c(0)
-
-    Of each run's next key 8 bytes, behind what all keys share, stand in the heap as a number: few keys are looked at.
-    """
-
-    runs: list[Run]
-    shared: cython.Py_ssize_t
-    size: cython.Py_ssize_t
-    prefixes: bytearray
-    places: bytearray
-
-    def __init__(self, runs: list[Run], shared: int) -> None:
-        """The runs have entries left, all of them, and their keys share the first `shared` bytes."""
-        self.runs = list(runs)
-        self.shared = shared
-        self.prefixes = bytearray(8 * (len(runs) + 1))
-        self.places = bytearray(4 * (len(runs) + 1))
-        _heap_begin(self)
-
-    def fill(self, stage: BlockStage, entries_max: int) -> bool:
-        """Moves entries into the stage until there are so many in it, the next one does not fit, or there are no more.
-        False: none are left. 0.2 µs per entry."""
-        return _heap_fill(self, stage, entries_max)
 
 
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
@@ -301,7 +276,7 @@ def _run_of(
         return None
     run: Run = Run()
     run.raw = raw
-    run.at, run.count, run.width = 0, count, width
+    run.start, run.at, run.count, run.width = at, 0, count, width
     run.tombstones, run.large = tombstones, large
     run.key_offsets, run.value_offsets, run.flags = key_offsets, value_offsets, flags
     run.keys, run.values = keys, keys + keys_size
@@ -384,88 +359,6 @@ def _order(a: Run, b: Run) -> cython.Py_ssize_t:
 
 
 @cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _prefix_of(run: Run, shared: cython.Py_ssize_t) -> cython.ulonglong:
-    """8 bytes of the run's next key as a number, zeros behind its end: in the order of keys, or equal."""
-    start: cython.Py_ssize_t = _offset(run.key_offsets, run.at, run.width) + shared
-    size: cython.Py_ssize_t = _offset(run.key_offsets, run.at + 1, run.width) - start
-    key: cython.p_const_uchar = run.keys + start
-    number: cython.ulonglong = 0
-    i: cython.Py_ssize_t
-    for i in range(8):
-        number <<= 8
-        if i < size:
-            number |= key[i]
-    return number
-
-
-@cython.cfunc
-def _heap_begin(heap: RunHeap) -> cython.void:
-    """Takes the runs in one by one, each behind the others, and makes the heap from its end to its root."""
-    prefixes: cython.p_ulonglong = cython.cast(cython.p_ulonglong, PyByteArray_AS_STRING(heap.prefixes))
-    places: cython.p_uint = cython.cast(cython.p_uint, PyByteArray_AS_STRING(heap.places))
-    i: cython.Py_ssize_t
-    run: Run
-    heap.size = len(heap.runs)
-    for i in range(heap.size):
-        run = heap.runs[i]
-        prefixes[i] = _prefix_of(run, heap.shared)
-        places[i] = i
-    for i in range(heap.size // 2, 0, -1):
-        _heap_sink(heap.runs, heap.size, prefixes, places, i - 1)
-
-
-@cython.cfunc
-def _heap_sink(
-    runs: list[Run],
-    size: cython.Py_ssize_t,
-    prefixes: cython.p_ulonglong,
-    places: cython.p_uint,
-    at: cython.Py_ssize_t,
-) -> cython.void:
-    """Moves the run at this place of the heap down until both runs below it come later."""
-    prefix: cython.ulonglong = prefixes[at]
-    place: cython.uint = places[at]
-    below: cython.Py_ssize_t
-    while 2 * at + 1 < size:
-        below = 2 * at + 1
-        if below + 1 < size and (
-            prefixes[below + 1] < prefixes[below]
-            or (prefixes[below + 1] == prefixes[below] and _order(runs[places[below + 1]], runs[places[below]]) < 0)
-        ):
-            below += 1
-        if prefix < prefixes[below] or (prefix == prefixes[below] and _order(runs[place], runs[places[below]]) < 0):
-            break
-        prefixes[at] = prefixes[below]
-        places[at] = places[below]
-        at = below
-    prefixes[at] = prefix
-    places[at] = place
-
-
-@cython.cfunc
-def _heap_fill(heap: RunHeap, stage: BlockStage, entries_max: cython.Py_ssize_t) -> cython.bint:
-    runs: list[Run] = heap.runs
-    prefixes: cython.p_ulonglong = cython.cast(cython.p_ulonglong, PyByteArray_AS_STRING(heap.prefixes))
-    places: cython.p_uint = cython.cast(cython.p_uint, PyByteArray_AS_STRING(heap.places))
-    run: Run
-    while heap.size:
-        run = runs[places[0]]
-        if stage.count >= entries_max or not _stage_entry(stage, run):
-            return True
-        run.at += 1
-        if run.at < run.count:
-            prefixes[0] = _prefix_of(run, heap.shared)
-        else:
-            heap.size -= 1
-            prefixes[0] = prefixes[heap.size]
-            places[0] = places[heap.size]
-        _heap_sink(runs, heap.size, prefixes, places, 0)
-    return False
-
-
-@cython.cfunc
 def _take(stage: BlockStage, head_size: cython.Py_ssize_t) -> bytearray:
     count: cython.Py_ssize_t = stage.count
     width: cython.Py_ssize_t = stage.width
@@ -494,4 +387,4 @@ if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled names take the place of those above; without them, on a machine where they were not built,
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
-        from lsmcli.engine._block_merge import BlockStage, COMPILED, Run, RunHeap, run_of  # noqa: F401, I001
+        from lsmcli.engine._block_merge import BlockStage, COMPILED, Run, run_of  # noqa: F401, I001

@@ -20,12 +20,12 @@ from typing import Final
 from lsmcli.engine import block_merge
 from lsmcli.engine.block_merge import FULL, NEWER_USED, OLDER_USED, BlockStage, Run
 from lsmcli.engine.bulk_merge import Counts, OnConflict
-from lsmcli.engine.compaction import merge_runs, table_runs
+from lsmcli.engine.compaction import merge_packed, table_runs
 from lsmcli.engine.constants import KIB
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.table import TableBuilder
 from lsmcli.engine.table_info import TableInfo
-from lsmcli.engine.value_block import offset_width_for, run_of_packed, value_block_size
+from lsmcli.engine.value_block import run_of_packed
 
 _STAGE_SIZE_MIN: Final = 128 * KIB  # of a chunk between two merges: it stays in the processor's cache
 _WIDTH: Final = 4  # bytes of an offset in it
@@ -59,9 +59,7 @@ def write_packed(
     """
     existing = [table_runs(grid, tables) for tables in reversed(levels) if tables]
     stage_size = max(_STAGE_SIZE_MIN, grid.block_size)
-    room = grid.block_size - value_block_size(0, 0, 0, grid.block_size)
-    stage = BlockStage(room, offset_width_for(grid.block_size), True)
-    imported = 0
+    imported = lost = 0
 
     def counted(runs: Runs) -> Runs:
         nonlocal imported
@@ -78,12 +76,17 @@ def write_packed(
         older = _merged(iter(()), there, BlockStage(stage_size, _WIDTH, True), dropped_large)
     else:
         older, newer = [*_cascade(load, 2, pair), iter(()), iter(())][:2]
-    for _ in merge_runs(newer, older, stage, builder, dropped_large):
+
+    def merged() -> Iterator[int]:
+        nonlocal lost
+        lost, _ = yield from merge_packed(grid, newer, older, builder, dropped_large, keep_tombstones=False)
+
+    for _ in merged():
         pass
     tables = builder.finish()
     if existing:
         counts.imported += imported
-        counts.replaced += stage.totals()[0]
+        counts.replaced += lost
     else:
         counts.imported += sum(info.entry_count for info in tables)
     return tables

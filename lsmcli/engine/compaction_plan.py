@@ -34,7 +34,7 @@ from lsmcli.engine.entry_map import entries_between
 from lsmcli.engine.index_block import index_block_size
 from lsmcli.engine.manifest import table_count_max_for_level
 from lsmcli.engine.manifest_level import ManifestLevel
-from lsmcli.engine.memory_merge import RUN_ENTRIES, SORT_STEP_ENTRIES, sort_memory
+from lsmcli.engine.memory_merge import SORT_STEP_ENTRIES, SortedMemory, sort_memory
 from lsmcli.engine.table_memory import DISMANTLE_STEP_ENTRIES, TableMemory
 from lsmcli.engine.tree import Tree
 from lsmcli.engine.value_block import value_block_size
@@ -91,11 +91,13 @@ def flush(jobs: Jobs) -> Iterator[int]:
     tables already, because those of another are not.
     """
     outcomes: list[Outcome] = []
+    merged: list[SortedMemory] = []
     try:
         for tree, context in jobs:
             memory = tree.table_immutable
             if memory.entries:
                 entries = yield from sort_memory(memory)
+                merged.append(entries)
                 level_b = _level_of_flush(tree)
                 overlapped = select_flush(tree.manifest.levels[level_b], entries.key_min, entries.key_max)
                 outcomes.append((yield from merge_tables(context, entries, overlapped, level_b)))
@@ -109,6 +111,8 @@ def flush(jobs: Jobs) -> Iterator[int]:
     try:
         for outcome in outcomes:
             yield from outcome.release()
+        for entries in merged:
+            yield from entries.release()
         for memory in flushed:
             yield from memory.dismantle()
     finally:
@@ -205,5 +209,5 @@ def _estimate(tree: Tree, half: int, targets: list[int], *, flush: bool) -> int:
         blocks = _blocks_of(manifest.levels[_level_of_flush(tree)])
         steps += blocks * STEPS_PER_BLOCK + tables_estimate(tree.table_immutable, tree.grid.block_size)[1]
         count = len(tree.table_immutable.entries)
-        steps += count // SORT_STEP_ENTRIES + count // RUN_ENTRIES + count // DISMANTLE_STEP_ENTRIES
+        steps += 2 * count // SORT_STEP_ENTRIES + count // DISMANTLE_STEP_ENTRIES
     return steps

@@ -32,3 +32,10 @@ def sync_data(fd: int) -> None:
         if error.errno not in ERRNO_NOT_SUPPORTED:
             raise
         os.fsync(fd)  # no sync was tried yet: this file system has none for data alone
+
+
+def core_count() -> int:
+    """How many processors this process may use; 1 where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

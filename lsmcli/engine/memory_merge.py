@@ -4,9 +4,9 @@ Invariants:
 - each entry comes once, in ascending order of keys; the table does not change meanwhile;
 - no step costs more than its own entries do: none sorts the whole table.
 
-    entries   m c x | p a | f b       compiled: taken as they lie in memory, sorted by the hundred, and packed;
-    runs      c m x | a p | b f       the packed runs are merged. Each object is touched once, and its neighbours next.
-              '-> a b c f m p x
+    entries   m c x | p a | f b       compiled: taken as they lie in memory, and sorted by the hundred;
+    runs      c m x | a p | b f       the runs are merged where they are needed (piece_merge). Each object is touched
+                                      twice, with its neighbours, and once more when its bytes are copied.
 
 Interpreted, the table's own sorted runs are merged, a few entries of each at a time:
 
@@ -18,74 +18,65 @@ from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from typing import Final
 
-from lsmcli.engine import block_merge
-from lsmcli.engine.block_merge import BlockStage, Run, RunHeap
+from lsmcli.engine import memory_runs
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.entry_map import entries_between
-from lsmcli.engine.entry_order import sort_entries
+from lsmcli.engine.entry_order import sort_entries, sort_order
 from lsmcli.engine.entry_pack import measure_entries
+from lsmcli.engine.memory_runs import MemoryRuns
 from lsmcli.engine.table_memory import TableMemory, columns_of_stored
-from lsmcli.engine.value_block import StoredValue, run_of_entries, run_of_packed
+from lsmcli.engine.value_block import StoredValue
 
-# Entries that are sorted and packed in one step: 50 µs.
-SORT_STEP_ENTRIES: Final = 256
+# Entries that are sorted in one step: 50 µs. They make a run, which is let go of in one step, too.
+SORT_STEP_ENTRIES: Final = 512
 
-# Entries of a packed run on its way into a block, at most: a step as well.
-RUN_ENTRIES: Final = 64
-
-_WIDTH: Final = 4  # bytes of an offset in a chunk of a flush
 _CHUNK_ENTRIES: Final = 512  # of a chunk, interpreted: about two value blocks' worth
 
 
 class SortedMemory:
     """A memory table with at least one entry, ready to be read in key order. Made by sort_memory()."""
 
-    __slots__ = ("_memory", "_runs", "entry_count", "key_max", "key_min")
+    __slots__ = ("_memory", "entry_count", "key_max", "key_min", "runs")
 
-    def __init__(self, memory: TableMemory, runs: list[Run], key_min: bytes, key_max: bytes) -> None:
+    def __init__(self, memory: TableMemory, runs: MemoryRuns | None, key_min: bytes, key_max: bytes) -> None:
         self.entry_count = len(memory.entries)
         self.key_min = key_min
         self.key_max = key_max
+        self.runs = runs  # compiled: to be merged
         self._memory = memory
-        self._runs = runs
 
     def chunks(self) -> Iterator[Columns]:
         """All entries, in chunks of some hundred. 0.4 µs per entry."""
         return sorted_chunks(self._memory, _CHUNK_ENTRIES)
 
-    def runs(self, block_size: int) -> Iterator[Run]:
-        """All entries, once, in packed runs. Compiled only. 0.2 µs per entry."""
-        pairs = enumerate(zip(self.key_min, self.key_max, strict=False))
-        shared = next((i for i, (a, b) in pairs if a != b), min(len(self.key_min), len(self.key_max)))
-        heap = RunHeap(self._runs, shared)
-        self._runs = []
-        stage = BlockStage(block_size, _WIDTH, False)
-        more = True
-        while more:
-            more = heap.fill(stage, RUN_ENTRIES)
-            count = stage.figures()[0]
-            run = run_of_packed(bytes(stage.take(0)), count, _WIDTH)
-            assert run is not None
-            yield run
+    def release(self) -> Iterator[int]:
+        """Lets go of all entries, which were merged; yields 1 after some hundred of them."""
+        while self.runs is not None and self.runs.release():
+            yield 1
 
 
 def sort_memory(memory: TableMemory) -> Generator[int, None, SortedMemory]:
     """Sorts a table with at least one entry, which does not change from here on. Yields the steps done in each slice.
 
-    0.2 µs per entry; interpreted next to nothing beside what the table did as it was filled.
+    0.1 µs per entry; interpreted next to nothing beside what the table did as it was filled.
     """
-    if not block_merge.COMPILED:
-        return SortedMemory(memory, [], *memory.key_edges())
-    runs: list[Run] = []
+    if not memory_runs.COMPILED:
+        return SortedMemory(memory, None, *memory.key_edges())
+    count = len(memory.entries)
+    runs = MemoryRuns(count, -(-count // SORT_STEP_ENTRIES))
     edges: list[bytes] = []
-    for start in range(0, len(memory.entries), SORT_STEP_ENTRIES):
-        columns = _columns_of(*entries_between(memory.entries, start, start + SORT_STEP_ENTRIES))
-        run = run_of_entries(*sort_entries(*columns)[:3])
-        assert run is not None
-        runs.append(run)
-        edges += run.edges()
+    for start in range(0, count, SORT_STEP_ENTRIES):
+        keys, values = entries_between(memory.entries, start, start + SORT_STEP_ENTRIES)
+        columns = _columns_of(keys, values)
+        order = sort_order(keys)[0]
+        runs.add(*columns, order)
+        places = memoryview(order).cast("I")
+        edges += (keys[places[0]], keys[places[-1]])
         yield 1
-    return SortedMemory(memory, runs, min(edges), max(edges))
+    key_min, key_max = min(edges), max(edges)
+    pairs = enumerate(zip(key_min, key_max, strict=False))
+    runs.begin(next((i for i, (a, b) in pairs if a != b), min(len(key_min), len(key_max))))
+    return SortedMemory(memory, runs, key_min, key_max)
 
 
 def _columns_of(keys: list[bytes], stored: list[StoredValue]) -> Columns:

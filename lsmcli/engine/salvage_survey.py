@@ -57,6 +57,8 @@ class TolerantStorage:
     refused: how many sectors could not be read, each counted as often as it was asked for.
     """
 
+    cores = 1
+
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.refused = 0

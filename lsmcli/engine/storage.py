@@ -26,7 +26,7 @@ from typing import Final, NoReturn, Protocol
 
 from lsmcli.engine import constants, file_name, lock_holder, storage_errors
 from lsmcli.engine.errors import ClosedError, FileError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
-from lsmcli.engine.file_calls import sync_data, write_some
+from lsmcli.engine.file_calls import core_count, sync_data, write_some
 from lsmcli.engine.file_lock import ERRNO_LOCK_BUSY, others_pin, set_lock, set_pin
 from lsmcli.engine.file_write import FileWriter
 from lsmcli.engine.lock_holder import Writer
@@ -43,8 +43,11 @@ LOCK_POLL_S: Final = 0.02
 class Storage(Protocol):
     """What the engine asks of a data file. Offsets and sizes are in bytes.
 
-    FileStorage is the real one; tests bring one that crashes and lies.
+    FileStorage is the real one; tests bring one that crashes and lies. cores: how many threads may work for this
+    handle at a time; 1 where there is only the one that calls.
     """
+
+    cores: int
 
     def read(self, offset: int, size: int) -> bytes:
         """Exactly `size` bytes, fewer only where the file ends. FileError when the disk refuses twice.
@@ -110,13 +113,14 @@ class FileStorage(FileWriter):
     what write() stored. Reads may run in several threads at once; changes come from one.
     """
 
-    __slots__ = ("_ahead", "_lock_pid", "_poison", "_size_least", "name", "path", "writable")
+    __slots__ = ("_ahead", "_lock_pid", "_poison", "_size_least", "cores", "name", "path", "writable")
 
     def __init__(self, fd: int, name: str, path: str, *, writable: bool) -> None:
         self._fd = fd
         self._lock_pid = 0  # the process that took the lock; 0: not locked
         self._poison = ""  # why nothing may be written any more
         self._ahead = SyncAhead()
+        self.cores = core_count()
         self._refuses = not writable
         self._size_least = 0  # a file shorter than this was cut by somebody else; known once it is locked
         self.name = name

@@ -20,7 +20,7 @@ table's info, each value block with the index block. Damage names the tree, the 
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from lsmcli.engine.block_merge import BlockStage, Run
+from lsmcli.engine.block_merge import Run
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import key_size_max_for
 from lsmcli.engine.entry_pack import fingerprints_of_packed, fit_entries
@@ -29,6 +29,7 @@ from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprints_packed, index_block_size
 from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.packed_entries import PackedEntries
+from lsmcli.engine.piece_merge import PackedBlock
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
     FLAG_LARGE,
@@ -75,7 +76,8 @@ class TableBuilder:
         self._values: list[bytes] = []
         self._flags = bytearray()
         self._key_last = b""  # of the entries appended so far, for the order check
-        self._entry_overhead = 2 * offset_width_for(grid.block_size) + 1
+        self._offset_width = offset_width_for(grid.block_size)
+        self._entry_overhead = 2 * self._offset_width + 1
         self._room = grid.block_size - value_block_size(0, 0, 0, grid.block_size)
         self._room_left = self._room
         self._table_reset()
@@ -106,17 +108,18 @@ class TableBuilder:
         self._flags += columns.flags
         return self._write_full_blocks(seen)
 
-    def write_stage(self, stage: BlockStage) -> None:
-        """Writes the entries of a stage, which there are, as the next value block. They lie behind all earlier ones,
-        and all of them come this way: append() is not for the same builder."""
-        count, tombstones, large, keys_size, values_size = stage.figures()
-        key_first, key_last = stage.edges()
+    def write_packed(self, block: PackedBlock) -> None:
+        """Writes the next value block. Its entries lie behind all earlier ones, and all of them come this way: append()
+        is not for the same builder."""
+        count, key_first, key_last = block.count, block.key_first, block.key_last
         assert not self._keys and self._key_last < key_first <= key_last
         self._key_last = key_last
-        body = stage.take(VALUE_BLOCK_HEAD.size)
-        encode_value_block_head(count, tombstones, large, keys_size, values_size, body)
-        fingerprints = fingerprints_of_packed(body, VALUE_BLOCK_HEAD.size, count, offset_width_for(self._block_size))
-        self._write_body(body, key_first, key_last, count, tombstones, large, fingerprints)
+        buffer, at = block.buffer, block.at
+        width = self._offset_width
+        fingerprints = fingerprints_of_packed(buffer, at + VALUE_BLOCK_HEAD.size, count, width)
+        body = memoryview(buffer)[at : at + block.size]
+        encode_value_block_head(count, block.tombstones, block.large, block.keys_size, block.values_size, body)
+        self._write_body(body, key_first, key_last, count, block.tombstones, block.large, fingerprints)
 
     def finish(self) -> list[TableInfo]:
         """Writes what is left, and returns all tables in key order. The builder is used up then."""
@@ -149,7 +152,7 @@ class TableBuilder:
 
     def _write_body(
         self,
-        body: bytes | bytearray,
+        body: bytes | memoryview,
         key_first: bytes,
         key_last: bytes,
         entry_count: int,

@@ -26,6 +26,7 @@ uint = int
 ulonglong = int
 double = float
 Py_ssize_t = int
+p_void = Any
 p_char = Any
 p_uchar = Any
 p_const_uchar = Any
@@ -34,7 +35,6 @@ p_const_uint = Any
 p_ulonglong = Any
 p_const_ulonglong = Any
 pp_ulonglong = Any
-p_void = Any
 pp_void = Any
 ppp_void = Any
 size_t = int
@@ -81,14 +81,24 @@ def exceptval(*, check: bool) -> Callable[[_Function], _Function]:
     return inline
 
 
+def no_gc_clear(kind: _Class) -> _Class:
+    """A class whose fields stay as they are while the garbage collector is at work."""
+    return kind
+
+
+def pointer(kind: Any) -> Any:
+    """The type of a pointer to this type."""
+    return kind
+
+
+def sizeof(kind: Any) -> int:
+    """Bytes that a variable of this type takes: only C knows."""
+    raise NotImplementedError
+
+
 def address(variable: Any) -> Any:
     """A pointer to a variable."""
     return variable
-
-
-def sizeof(target: Any) -> int:
-    """Bytes of a C type: only compiled code asks."""
-    raise NotImplementedError(f"nobody knows the size of {target!r} here")
 
 
 def cast(target: Any, value: Any, *, typecheck: bool = False) -> Any:

@@ -290,7 +290,7 @@ def encode_value_block(keys: list[bytes], values: list[bytes], flags: bytes, blo
 
 
 def encode_value_block_head(
-    count: int, tombstones: int, large: int, keys_size: int, values_size: int, into: bytearray
+    count: int, tombstones: int, large: int, keys_size: int, values_size: int, into: memoryview
 ) -> None:
     """Writes the head to the front of a body whose columns stand already behind it."""
     VALUE_BLOCK_HEAD.struct.pack_into(into, 0, count, tombstones, large, keys_size, values_size, 0)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lsmcli.engine import block_merge
+from lsmcli.engine import memory_runs, piece_merge
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.compaction import CompactionContext, compact_table, large_references, merge_streams, table_stream
 from lsmcli.engine.errors import NoSpaceError
@@ -191,7 +191,7 @@ def test_the_same_inputs_give_the_same_blocks(rng: random.Random) -> None:
     assert images[0] == images[1]
 
 
-@pytest.mark.skipif(not block_merge.COMPILED, reason="not compiled here")
+@pytest.mark.skipif(not piece_merge.COMPILED, reason="not compiled here")
 @pytest.mark.parametrize("level_b", [0, 1])
 def test_packed_entries_and_lists_of_them_merge_into_the_same_blocks(
     rng: random.Random, monkeypatch: pytest.MonkeyPatch, level_b: int
@@ -199,7 +199,8 @@ def test_packed_entries_and_lists_of_them_merge_into_the_same_blocks(
     newer, older = items_random(rng, 900, key_size_max=2), items_random(rng, 900, key_size_max=2)
     written = []
     for compiled in (True, False):
-        monkeypatch.setattr(block_merge, "COMPILED", compiled)
+        monkeypatch.setattr(memory_runs, "COMPILED", compiled)
+        monkeypatch.setattr(piece_merge, "COMPILED", compiled)
         storage = MemoryStorage()
         level = Level(storage)
         inputs = tables_built(level.grid, columns_from(older), level=level_b)

@@ -17,6 +17,8 @@ class MemoryStorage:
     path = "memory"
     writable = True
 
+    cores = 1
+
     def __init__(self, size_max: int = 1 << 40) -> None:
         self.data = bytearray(GRID_OFFSET)
         self.size_max = size_max

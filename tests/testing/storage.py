@@ -55,6 +55,8 @@ Hook = Callable[[int, str, int, int], None]  # operation index, "read" … "trun
 class SimulatedStorage:
     """A Storage in memory. `image` is what reads see, `image_synced` what is surely on disk."""
 
+    cores = 1
+
     def __init__(
         self, image: bytes | bytearray | Pages = b"", *, writable: bool = True, name: str = "simulated.lsm"
     ) -> None:
