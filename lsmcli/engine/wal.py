@@ -16,24 +16,20 @@ Bytes live, free and asked for are compared by `appended` alone, which never wra
     size 1000, start at 600, tail at 960: live 360. A record of 72 skips 40 and takes 72: live 472, tail at 72.
 """
 
-import struct
 from typing import Final
 
-from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import MIB
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.op_path import OpLog
 from lsmcli.engine.schema import CHECKSUM_SIZE, WAL_ALIGNMENT, WAL_RECORD_HEADER, WalRecordKind
 from lsmcli.engine.storage import Storage
-from lsmcli.engine.wal_recovery import HEADER_SIZE, OP_MAX, UUID_HALF_SIZE, WalPosition, record_size, recover
+from lsmcli.engine.wal_recovery import OP_MAX, UUID_HALF_SIZE, WalPosition, record_size, recover
+from lsmcli.engine.wal_run import chain_end
 
 __all__ = ["Wal", "WalPosition", "record_size"]
 
 _COPY_SIZE_MAX: Final = 1 * MIB
 _COPY_WHOLE_SIZE_MAX: Final = 4 * MIB  # a live log up to this size is copied by one write, if it lies in one piece
-# `size` and what is behind it in a header
-_BODY_SIZE_OFFSET: Final = WAL_RECORD_HEADER.size - struct.calcsize("<QIBBH")
-_BODY_SIZE_AT: Final = struct.Struct("<Q").unpack_from
 _PADDING: Final = tuple(bytes(-size % WAL_ALIGNMENT) for size in range(WAL_ALIGNMENT))
 
 
@@ -140,7 +136,7 @@ class Wal(OpLog):
         start = self.start
         if self.live_size <= _COPY_WHOLE_SIZE_MAX and self.position - start.position == self.live_size:
             live = self.storage.read(self.offset + start.position, self.live_size)
-            if self._is_chain(live):
+            if chain_end(live, start.chain) == self.chain:
                 self.storage.write(offset, live)
                 return self._moved_to(offset, size, skip_at=self.appended, skipped=0)
         skip_at, skipped = self.appended, 0
@@ -176,20 +172,6 @@ class Wal(OpLog):
         self.appended_start = self.start.appended
         self.position, self.appended = tail.position, tail.appended
         return self.start
-
-    def _is_chain(self, live: bytes) -> bool:
-        """Whether these bytes are the live records, all of them and intact: each has its checksum, and that of the one
-        before. 1 µs per record."""
-        view = memoryview(live)
-        chain = self.start.chain
-        at = 0
-        while at < len(live) and live[at + CHECKSUM_SIZE : at + 2 * CHECKSUM_SIZE] == chain:
-            end = at + HEADER_SIZE + _BODY_SIZE_AT(live, at + _BODY_SIZE_OFFSET)[0]
-            chain = live[at : at + CHECKSUM_SIZE]
-            if end > len(live) or checksum(view[at + CHECKSUM_SIZE : end]) != chain:
-                return False
-            at = end + -end % WAL_ALIGNMENT
-        return at == len(live) and chain == self.chain
 
     def moved(self, position: WalPosition) -> WalPosition:
         """Where a position from before the last relocate() lies now; it must have been live then."""

@@ -193,3 +193,22 @@ def test_following_goes_on_behind_the_end_and_doubts_what_is_broken(rng: random.
     log.storage.corrupt(OFFSET + tail.position + 80, b"?")  # the first of them: acknowledged, and broken
     assert list(recovery.follow(KEY_SIZE_MAX, VALUE_SIZE_MAX)) == []
     assert recovery.doubtful and recovery.tail == tail
+
+
+@both
+def test_a_chain_ends_where_its_last_record_does(runs: ModuleType, rng: random.Random) -> None:
+    for count in (0, 1, 2, 30):
+        log = log_by_chance(rng, count)
+        live = log.storage.read(OFFSET, log.wal.position)
+        assert runs.chain_end(live, log.start.chain) == log.wal.chain
+        assert runs.chain_end(live + bytes(8), log.start.chain) in (b"", log.wal.chain if not live else b"")
+        if live:
+            assert runs.chain_end(live, bytes(16)) == b""
+            assert runs.chain_end(live[:-8], log.start.chain) != log.wal.chain
+            for _ in range(300):
+                changed = bytearray(live)
+                changed[rng.randrange(len(live))] ^= 1 << rng.randrange(8)
+                assert runs.chain_end(bytes(changed), log.start.chain) in (b"", log.wal.chain)  # it may be padding
+            changed = bytearray(live)
+            changed[56:64] = (1 << 63).to_bytes(8, "little")  # the size of a body
+            assert runs.chain_end(bytes(changed), log.start.chain) == b""
