@@ -2,9 +2,9 @@
 """The entries of a memory table by key, in the order in which the keys came: a dictionary that never pauses.
 
 A dict grows by being copied as a whole: 10 ms at 350,000 entries, for the one put that happens to need it. Compiled,
-the entries of a memory table are an EntryMap instead, of which no step costs more than 20 µs:
+the entries of a memory table are an EntryMap instead, of which no step costs more than some 10 µs:
 
-    hash of the key   | 6 bits: part |     | 32 bits: tag |
+    hash of the key   | 8 bits: part |     | 32 bits: tag |
                             |                   '- where to look first in the part, and what to compare
     part 17           [ - | tag, 5 | - | tag, 2 | ... ]      open addressing, at most two thirds full
                                  '-> position
@@ -12,7 +12,7 @@ the entries of a memory table are an EntryMap instead, of which no step costs mo
 
 Invariants:
 - entries lie in chunks in the order in which their keys came first; a chunk never moves, so to append is no copy;
-- each part holds the positions of the keys whose hash begins with its number, and grows by itself: 64 growths of
+- each part holds the positions of the keys whose hash begins with its number, and grows by itself: 256 growths of
   little each, at different times;
 - nothing that can be seen depends on a hash, which is another one in each process;
 - keys are bytes; values are bytes, None, or a reference to a chain: no cycle can go through them. So the garbage
@@ -47,8 +47,8 @@ COMPILED: Final = bool(cython.compiled)
 # What both forms can do like a dict: len, in, [] of what is there, get, update, keys, values, items, ==.
 Entries: TypeAlias = dict[bytes, Any]
 
-_PARTS = cython.declare(cython.Py_ssize_t, 64)
-_PART_SHIFT = cython.declare(cython.Py_ssize_t, 58)
+_PARTS = cython.declare(cython.Py_ssize_t, 256)
+_PART_SHIFT = cython.declare(cython.Py_ssize_t, 56)
 # A part: its mask, its count, then its slots, each of them 0 or tag << 32 | position + 1.
 _PART_HEAD = cython.declare(cython.Py_ssize_t, 2)
 _PART_SLOTS_MIN = cython.declare(cython.Py_ssize_t, 8)
