@@ -121,9 +121,11 @@ class Recovery:
 
     def steps(self, key_size_max: int, value_size_max: int) -> Iterator[WalRecord | OpRun]:
         """As records(); plain ops with keys and values up to these sizes come in runs."""
+        looks = 0
         while True:
             yield from self._chain(key_size_max, value_size_max)
-            if self._is_more():
+            if self._is_more() and looks < _TORN_LOOKS:
+                looks += 1
                 continue
             self._search_tail()
             if self.op_synced <= self.tail.op:
@@ -147,11 +149,16 @@ class Recovery:
         """
         self._ring.chunk_size = _NEAR_SIZE
         self.near, self.doubtful = True, False
+        self._ring.forget()
+        yield from self._chain(key_size_max, value_size_max)
         for _ in range(_TORN_LOOKS):
+            if not self._ring.is_torn_after(self.tail) and not self._is_any_behind():
+                return
+            # What is being written now is broken for a moment; then it goes on, or it stays broken.
+            tail = self.tail
             self._ring.forget()
             yield from self._chain(key_size_max, value_size_max)
-            # What is being written now is broken for a moment.
-            if not self._ring.is_torn_after(self.tail) and not self._is_any_behind():
+            if self.tail != tail:
                 return
         self.doubtful = True
 
@@ -183,7 +190,6 @@ class Recovery:
 
     def _search_tail(self) -> None:
         """Look for intact records behind the chain's end, and take their watermark into account."""
-        self.dropped = self._ring.is_torn_after(self.tail)
         self.dropped_digest = bytes(CHECKSUM_SIZE)
         if not self._any_behind:
             return
@@ -196,11 +202,13 @@ class Recovery:
                 self.op_synced = record.header.op_synced
 
     def _is_more(self) -> bool:
-        """Whether a writer has gone on while we read. Learns whether any record is behind the tail."""
+        """Whether a writer has gone on while we read. Learns what is behind the tail, from what was read with it."""
+        self.dropped = self._ring.is_torn_after(self.tail)
         self._any_behind = self._is_any_behind()
-        if self._any_behind:
-            self._ring.forget()
-        return self._any_behind and self._ring.record_after(self.tail) is not None
+        if not (self.dropped or self._any_behind):
+            return False
+        self._ring.forget()
+        return self._ring.record_after(self.tail) is not None
 
     def _is_any_behind(self) -> bool:
         """Whether the ring outside of the chain seems to hold an intact record of a later op."""
@@ -276,8 +284,11 @@ class _Ring:
         op, position, chain, appended = tail
         record = self._intact_at(position, chain)
         if record is None:
+            window = self.data, self.view, self.base
             record = self._intact_at(0, chain)
             if record is None or record_size(record[0].size) <= self.size - position:
+                # What is behind the end is judged by what was read with it: a writer may be going on.
+                self.data, self.view, self.base = window
                 return None  # a record at 0 that fits at `position` was not written from this place of the chain
             appended += self.size - position
             position = 0
@@ -290,12 +301,14 @@ class _Ring:
 
     def is_torn_after(self, tail: WalPosition) -> bool:
         """Whether the header of a record that continues the chain is there, though the record is broken."""
+        window = self.data, self.view, self.base
+        torn = False
         for position in (tail.position, 0):
             if self.load(position, HEADER_SIZE):
                 begin = position - self.base + CHECKSUM_SIZE
-                if self.data[begin : begin + CHECKSUM_SIZE] == tail.chain:
-                    return True
-        return False
+                torn = torn or self.data[begin : begin + CHECKSUM_SIZE] == tail.chain
+        self.data, self.view, self.base = window
+        return torn
 
     def _intact_at(self, position: int, chain: bytes | None = None) -> tuple[WalRecordHeader, bytes] | None:
         """The record at this position, if its checksum holds, it is of this file, and it continues this chain."""

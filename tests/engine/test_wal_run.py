@@ -212,3 +212,29 @@ def test_a_chain_ends_where_its_last_record_does(runs: ModuleType, rng: random.R
             changed = bytearray(live)
             changed[56:64] = (1 << 63).to_bytes(8, "little")  # the size of a body
             assert runs.chain_end(bytes(changed), log.start.chain) == b""
+
+
+@pytest.mark.parametrize("pace", [1, 2, 3])
+def test_a_writer_that_goes_on_is_no_torn_tail(pace: int, rng: random.Random) -> None:
+    """With every few reads of the reader the writer appends some ops; what is found is what was there, or newer."""
+    log = Log(1 << 19)
+    reads = 0
+
+    def put(count: int) -> None:
+        for _ in range(count):
+            log.wal.append_op(encode_entries([(2, rng.randbytes(8), rng.randbytes(100))]), 1)
+
+    def write_beside(index: int, kind: str, offset: int, size: int) -> None:
+        nonlocal reads
+        reads += kind == "read"
+        if kind == "read" and reads % pace == 0 and log.wal.live_size < log.size - 4096:
+            put(rng.randint(1, 3))
+
+    put(20)
+    log.storage.hook = write_beside
+    recovery = recover(log.storage, uuid=UUID, offset=OFFSET, size=log.size, start=log.start, op_synced=0)
+    for _ in range(100):
+        op_least = log.wal.op
+        list(recovery.steps(200, 200) if recovery.tail == log.start else recovery.follow(200, 200))
+        assert op_least <= recovery.tail.op <= log.wal.op
+        assert not recovery.dropped and not recovery.doubtful
