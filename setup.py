@@ -23,6 +23,7 @@ HOT = (
     "lsmcli.engine.piece_merge",
     "lsmcli.engine.block_scan",
     "lsmcli.engine.run_merge",
+    "lsmcli.engine.sized_columns",
     "lsmcli.engine.lookup",
     "lsmcli.engine.wal_run",
     "lsmcli.formats.plain_rows",

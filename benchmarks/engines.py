@@ -434,6 +434,16 @@ class NoStore:
         """Nothing."""
 
 
+class LsmZstdStore(LsmStore):
+    """lsmcli with a tree that is compressed in all levels."""
+
+    def open(self) -> Operations:
+        """Opens the file; the setting is kept in it."""
+        operations = super().open()
+        self.database.set_compression("main", "zstd")
+        return operations
+
+
 class Engine(NamedTuple):
     """One column of the comparison. peer: what lsmcli is compared with. only: the workloads that it takes part in."""
 
@@ -447,6 +457,7 @@ class Engine(NamedTuple):
 
 ENGINES = {
     "lsmcli": Engine(LsmStore, LsmStore.SETTINGS, "lsmcli", peer=False),
+    "lsmcli-zstd": Engine(LsmZstdStore, LsmStore.SETTINGS | {"compression": "zstd"}, "lsmcli", peer=False),
     "lsmcli-pure": Engine(LsmStore, {"LSMCLI_PURE": "1"}, "lsmcli", peer=False, environment={"LSMCLI_PURE": "1"}),
     "plyvel": Engine(PlyvelStore, PlyvelStore.SETTINGS, "plyvel"),
     "rocksdict": Engine(RocksStore, RocksStore.SETTINGS, "rocksdict"),

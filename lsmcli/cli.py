@@ -51,6 +51,7 @@ EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.LockedError, EXIT_LOCKED),
     (errors.SnapshotTooOldError, EXIT_LOCKED),
     (errors.DamageError, EXIT_DAMAGED),
+    (errors.LibraryError, EXIT_FILE),
     (errors.FileError, EXIT_FILE),
     (errors.FormatError, EXIT_FORMAT),
     (InputError, EXIT_INPUT),

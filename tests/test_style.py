@@ -23,16 +23,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
-    uncompiled missing entry_map entry_order entry_pack block_scan run_merge packed_entries block_merge
+    uncompiled missing entry_map entry_order entry_pack sized_columns block_scan run_merge packed_entries block_merge
     second_thread memory_runs piece_merge lookup_interpreted lookup
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
     superblock_quorums superblock wal_entry wal_run wal_recovery wal
-    free_set block_cache grid block_chain
-    table_info value_block index_block columns table_memory memory_merge table table_iterator
+    free_set block_cache block_codec grid block_chain
+    table_info value_block index_block columns table_memory memory_merge block_fill table table_iterator
     manifest_level manifest_log manifest
-    compaction_policy compaction bar checkpoint_pace
+    compression compaction_policy compaction bar checkpoint_pace
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_packed bulk_tree
     tree_lookup tree scan short_scan
     compaction_plan
@@ -73,7 +73,7 @@ COMMANDS_SHARED = """
     import_batches import_rows import_targets interrupts rejects sources
 """.split()
 
-ENGINE_THIRD_PARTY = {"xxhash"}
+ENGINE_THIRD_PARTY = {"xxhash", "zstandard"}
 
 # The compiler's own module, which code that runs as plain Python never imports (see engine/uncompiled).
 COMPILER = "cython"

@@ -50,12 +50,17 @@ def report(trees: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for index, tree in enumerate(trees):
         if index:
             yield ""
-        yield f"tree {safe_text(tree['tree'])}"
+        yield f"tree {safe_text(tree['tree'])}{compression_text(tree['compression'])}"
         rows = [*map(level_row, tree["levels"]), total_row(tree["levels"])]
         table = tabulate(rows, HEADERS, tablefmt="simple", colalign=ALIGNMENT, disable_numparse=True)
         yield from (line.rstrip() for line in table.splitlines())
         yield from memory_lines(tree["memory"])
         yield f"write amplification: {amplification_text(tree['bytes_put'], tree['bytes_written'])}"
+
+
+def compression_text(compression: str) -> str:
+    """What stands behind the name of a tree: ("none") = "", ("zstd") = " (zstd)"."""
+    return "" if compression == "none" else f" ({compression})"
 
 
 def level_row(level: Mapping[str, Any]) -> tuple[str, ...]:

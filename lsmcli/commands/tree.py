@@ -1,4 +1,6 @@
-"""tree: list, create and drop the trees of a data file."""
+"""tree: list, create, compress and drop the trees of a data file."""
+
+from typing import Final
 
 import click
 
@@ -8,6 +10,8 @@ from lsmcli.commands.output import entries_text, json_line, lines_bytes, scalar_
 from lsmcli.formats.esc import safe_text
 from lsmcli.session import Session
 
+_CODEC: Final = click.Choice(["zstd", "none"])
+
 
 @click.group(
     "tree",
@@ -15,6 +19,7 @@ from lsmcli.session import Session
     no_args_is_help=False,
     examples="""
         tree create users
+        tree create log --compression zstd
         put -t users 1 Ada
         tree list
         tree drop users
@@ -37,17 +42,60 @@ def command() -> None:
 @click.pass_obj
 def list_trees(session: Session, committed: bool, as_json: bool) -> None:
     """Print the names of the trees, one per line."""
-    names = session.database(committed=committed).trees()
-    lines = (json_line({"tree": name}) if as_json else scalar_text(name) for name in names)
+    database = session.database(committed=committed)
+    names = database.trees()
+    lines = (
+        json_line({"tree": name, "compression": str(database.compression(name))}) if as_json else scalar_text(name)
+        for name in names
+    )
     write_all(session, lines_bytes(lines))
 
 
-@command.command("create", cls=Command, examples="tree create users")
+_levels_option = click.option(
+    "--levels",
+    type=click.Choice(["all", "last"]),
+    default="all",
+    show_default=True,
+    help="Which levels are compressed: all, or only the deepest one, so that puts are compressed once.",
+)
+
+
+@command.command(
+    "create",
+    cls=Command,
+    examples="""
+        tree create users
+        tree create log --compression zstd
+    """,
+)
 @click.argument("name")
+@click.option("--compression", "codec", type=_CODEC, default="none", show_default=True, help="What compresses it.")
+@_levels_option
 @click.pass_obj
-def create(session: Session, name: str) -> None:
+def create(session: Session, name: str, codec: str, levels: str) -> None:
     """Create the tree NAME. The data file is created if it is missing."""
-    session.database(write=True).create_tree(name)
+    session.database(write=True).create_tree(name, compression=codec, levels=levels)
+
+
+@command.command(
+    "compress",
+    cls=Command,
+    examples="""
+        tree compress main zstd
+        tree compress log zstd --levels last
+        tree compress log none
+    """,
+)
+@click.argument("name")
+@click.argument("codec", metavar="zstd|none", type=_CODEC)
+@_levels_option
+@click.pass_obj
+def compress(session: Session, name: str, codec: str, levels: str) -> None:
+    """Have the tree NAME compressed by zstd from now on, or no more.
+
+    What is stored already stays as it is until it is written anew, all of it by the command compact.
+    """
+    session.database(write=True).set_compression(name, codec, levels=levels)
 
 
 @command.command(

@@ -150,7 +150,8 @@ class BulkLoad:
         keys_size, value_size_max, values_size, absent = sizes
         load = self._loads.get(tree_id)
         if load is None:
-            load = self._loads[tree_id] = TreeLoad(tree_id, self._grid, self._space, self._memory_size)
+            codec = self._database.forest.compression_of(tree_id).codec_for(last=True)
+            load = self._loads[tree_id] = TreeLoad(tree_id, self._grid, self._space, self._memory_size, codec)
         flags = bytes(len(values))
         stored: list[bytes] = values
         if absent:

@@ -17,6 +17,7 @@ from lsmcli.engine.columns import Columns
 from lsmcli.engine.compaction import table_runs, table_stream
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.key_range import KeyRange
+from lsmcli.engine.schema import Codec
 from lsmcli.engine.table import TableBuilder
 from lsmcli.engine.table_info import TableInfo
 
@@ -24,8 +25,10 @@ from lsmcli.engine.table_info import TableInfo
 class TreeLoad:
     """See the module's docstring."""
 
-    def __init__(self, tree_id: int, grid: Grid, space: BulkSpace, memory_size: int) -> None:
+    def __init__(self, tree_id: int, grid: Grid, space: BulkSpace, memory_size: int, codec: Codec = Codec.NONE) -> None:
+        """codec: of all tables of the load, since they go as deep as any."""
         self.tree_id = tree_id
+        self._codec = codec
         self.sort = ExternalSort(grid.storage.scratch, memory_size)
         self.tables: list[TableInfo] = []  # complete after settle()
         self.block_size = grid.block_size
@@ -41,7 +44,12 @@ class TreeLoad:
     def make_builder(self, level: int, snapshot_min: int) -> TableBuilder:
         """A builder of tables of this tree in the load's space."""
         return TableBuilder(
-            self._grid, tree_id=self.tree_id, level=level, snapshot_min=snapshot_min, acquire=self._space.take
+            self._grid,
+            tree_id=self.tree_id,
+            level=level,
+            snapshot_min=snapshot_min,
+            acquire=self._space.take,
+            codec=self._codec,
         )
 
     def write_early(self, snapshot_min: int) -> None:

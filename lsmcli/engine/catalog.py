@@ -2,6 +2,7 @@
 
     ("tree", name)          id of the tree, 2 bytes
     ("next tree id", "")    the lowest id that was never used, 3 bytes
+    ("compression", id)     see compression
 
 Keys are composite (see composite_key). The main tree and the catalog itself are not in it.
 """

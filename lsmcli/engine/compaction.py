@@ -23,7 +23,7 @@ written; what is left of the longer chunk waits for the next round:
 
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lsmcli.engine import piece_merge, schema
 from lsmcli.engine.block_merge import Run
@@ -34,11 +34,14 @@ from lsmcli.engine.manifest import Manifest
 from lsmcli.engine.memory_merge import SortedMemory
 from lsmcli.engine.memory_runs import MemoryRuns
 from lsmcli.engine.piece_merge import PackedBlock, PieceMerge
-from lsmcli.engine.schema import ChainReference
+from lsmcli.engine.schema import BlockKind, ChainReference, Codec
 from lsmcli.engine.table import TableBuilder, read_index
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
 from lsmcli.engine.value_block import offset_width_for, value_block_size
+
+if TYPE_CHECKING:
+    from lsmcli.engine.compression import Compression
 
 # A job's work is counted in steps: a block is read in one, and written in another.
 STEPS_PER_BLOCK = 2
@@ -61,10 +64,10 @@ class CompactionContext:
 
     snapshot_min() is the first op at which outputs are visible; pinned(min, max) tells whether a
     snapshot in that range (both inclusive) still needs a table; drop_large(tree id, last op, reference)
-    takes an out-of-line value that no table holds after that op.
+    takes an out-of-line value that no table holds after that op; compression(tree id) is the tree's setting.
     """
 
-    __slots__ = ("drop_large", "grid", "manifest", "pinned", "snapshot_min")
+    __slots__ = ("compression", "drop_large", "grid", "manifest", "pinned", "snapshot_min")
 
     def __init__(
         self,
@@ -74,12 +77,38 @@ class CompactionContext:
         snapshot_min: Callable[[], int],
         pinned: Callable[[int, int], bool],
         drop_large: Callable[[int, int, ChainReference], None],
+        compression: "Callable[[int], Compression]",
     ) -> None:
         self.manifest = manifest
         self.grid = grid
         self.snapshot_min = snapshot_min
         self.pinned = pinned
         self.drop_large = drop_large
+        self.compression = compression
+
+    def codec_for(self, level: int) -> Codec:
+        """What a table that is written to this level now is compressed with."""
+        last = not any(deeper.count for deeper in self.manifest.levels[level + 1 :])
+        return self.compression(self.manifest.tree_id).codec_for(last=last)
+
+    def recodes(self, info: TableInfo, level: int) -> bool:
+        """Whether a table that is to stand in this level should be written anew because of how it is compressed.
+
+        Reads the headers of its value blocks, if any table of the file may have a codec, and perhaps one block. A
+        table that cannot be read is left as it is.
+        """
+        grid, codec = self.grid, self.codec_for(level)
+        if codec is Codec.NONE and not grid.compresses:
+            return False
+        try:
+            references = read_index(grid, info).references
+            if any(grid.read_header(reference, BlockKind.VALUE).codec for reference in references):
+                return codec is Codec.NONE
+            if codec is Codec.NONE or len(references) == 1:
+                return False
+            return grid.codec.pays(grid.read(references[0], BlockKind.VALUE))
+        except (DamageError, FileError):
+            return False
 
     def tables_remove(self, tables: list[TableInfo], snapshot_min: int) -> None:
         """Takes tables out of every snapshot from snapshot_min on, and their blocks back where no pin needs them."""
@@ -355,7 +384,12 @@ def merge_tables(
     space = _Space(grid)
     try:
         builder = TableBuilder(
-            grid, tree_id=manifest.tree_id, level=level_b, snapshot_min=snapshot_min, acquire=space.acquire
+            grid,
+            tree_id=manifest.tree_id,
+            level=level_b,
+            snapshot_min=snapshot_min,
+            acquire=space.acquire,
+            codec=context.codec_for(level_b),
         )
         merged = _merge_packed if piece_merge.COMPILED else _merge_columns
         entries_gone = yield from merged(grid, newer, older, builder, dropped, keep_tombstones=keep_tombstones)

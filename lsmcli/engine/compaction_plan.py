@@ -140,7 +140,8 @@ def compact_fully(tree: Tree, context: CompactionContext, job_end: JobEnd) -> It
     """Brings everything down to one level: the deepest in use, or the first below 0 that has room for all.
 
     Level by level, so that the file needs little space beside the data. Then tables with
-    tombstones that nothing deeper needs are written anew without them. Level 0 is left empty, so that the
+    tombstones that nothing deeper needs are written anew without them, and those that are not compressed as
+    the tree's setting says. Level 0 is left empty, so that the
     next flush need not merge with everything.
     """
     manifest = tree.manifest
@@ -150,7 +151,9 @@ def compact_fully(tree: Tree, context: CompactionContext, job_end: JobEnd) -> It
         level_last += 1
     for level in range(level_last):
         yield from _shed_level(context, level, 0, job_end)
-    for info in [info for info in manifest.levels[level_last].tables if info.tombstone_count]:
+    for info in [
+        info for info in manifest.levels[level_last].tables if info.tombstone_count or context.recodes(info, level_last)
+    ]:
         yield from compact_table(context, None, [info], level_last)
         yield from job_end()
 
@@ -182,8 +185,11 @@ def _shed_level(context: CompactionContext, level: int, target: int, job_end: Jo
     levels = context.manifest.levels
     while not isinstance(decision := select(levels[level], levels[level + 1], table_count_target=target), DoNothing):
         if isinstance(decision, MoveTable):
-            context.manifest.move_table(decision.table, level + 1)
-            yield 1
+            if context.recodes(decision.table, level + 1):
+                yield from compact_table(context, decision.table, [], level + 1)
+            else:
+                context.manifest.move_table(decision.table, level + 1)
+                yield 1
         else:
             yield from compact_table(context, decision.table, decision.overlapped, level + 1)
         yield from job_end()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_cache import BlockCache
 from lsmcli.engine.block_chain import read_free_set, release_chain, write_free_set
+from lsmcli.engine.block_codec import codec_required
 from lsmcli.engine.constants import (
     GRID_OFFSET,
     LOCK_OFFSET,
@@ -31,7 +32,7 @@ from lsmcli.engine.errors import DamageError, LsmError
 from lsmcli.engine.free_set import FreeSet
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_log import ManifestLog
-from lsmcli.engine.schema import BlockKind, BlockReference, ChainReference, ScopeState, Superblock
+from lsmcli.engine.schema import FEATURE_COMPRESSION, BlockKind, BlockReference, ChainReference, ScopeState, Superblock
 from lsmcli.engine.storage import Storage
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.wal import Wal, WalPosition
@@ -55,13 +56,16 @@ class DataFile:
     def __init__(self, storage: Storage, *, cache_size: int, writable: bool, name: str = "the file") -> None:
         """Reads the superblock; a writer repairs its copies and reads the free set. `name` is for messages.
 
-        Raises FormatError, NewerFormatError, DamageError, FileError.
+        Raises FormatError, NewerFormatError, DamageError, FileError; LibraryError where a writer could not read all of
+        the file, since then it could not compact it.
         """
         self.ring_searched = False  # in a reader: nothing was behind the log's end, in all of the ring
         self._writer_note = b"" if writable else storage.read(LOCK_OFFSET, LOCK_SIZE)
         read = superblock_zone.read(storage, name)
         if writable:
             superblock_zone.require_writable(read.superblock, name)
+            if read.superblock.features_incompatible & FEATURE_COMPRESSION:
+                codec_required(name)
         self.storage = storage
         self.writable = writable
         self.superblock: Superblock = read.superblock
@@ -79,6 +83,7 @@ class DataFile:
             free_set=None,
         )
         self.grid.looks_at_twins = writable
+        self.grid.compresses = bool(sb.features_incompatible & FEATURE_COMPRESSION)
         if writable:
             free_set = self.free_set_open()
             if not all(map(free_set.is_acquired, self.ring_addresses())):
@@ -216,6 +221,7 @@ class DataFile:
         new = old._replace(
             sequence=old.sequence + 1,
             parent=self.superblock_checksum,
+            features_incompatible=FEATURE_COMPRESSION if self.grid.compresses else 0,
             op_checkpoint=fields.start.op,
             op_synced=self.wal.op,
             wal_offset=self.wal.offset,

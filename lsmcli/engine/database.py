@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from lsmcli.engine import catalog
 from lsmcli.engine.block_chain import read_chain
+from lsmcli.engine.block_codec import codec_required
 from lsmcli.engine.changes import Changes
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import (
@@ -59,6 +60,7 @@ from lsmcli.engine.tree_name import canonical_name
 
 if TYPE_CHECKING:
     from lsmcli.engine.bulk_load import BulkLoad, OnConflict
+    from lsmcli.engine.compression import Compression
     from lsmcli.engine.full_compaction import CompactResult
 
 T = TypeVar("T")
@@ -371,8 +373,9 @@ class Database(Changes):
             self.usable()
             return [TREE_NAME_MAIN, *sorted(self._catalog())]
 
-    def create_tree(self, name: str) -> Keyspace:
-        """A new, empty tree. TreeError when the name is taken, LimitError when it cannot be a name."""
+    def create_tree(self, name: str, *, compression: str = "none", levels: str = "all") -> Keyspace:
+        """A new, empty tree, compressed as set_compression() says. TreeError when the name is taken, LimitError when it
+        cannot be a name, LibraryError when what compresses is not installed."""
         name = canonical_name(name)
         encoded = name.encode(errors="surrogateescape")
         if not 1 <= len(encoded) <= TREE_NAME_SIZE_MAX:
@@ -390,6 +393,7 @@ class Database(Changes):
                 [
                     (TREE_ID_CATALOG, catalog.key_of(name), tree_id.to_bytes(catalog.TREE_ID_SIZE, "little")),
                     (TREE_ID_CATALOG, catalog.KEY_NEXT_ID, (tree_id + 1).to_bytes(catalog.TREE_ID_SIZE + 1, "little")),
+                    *self._compression_entries(tree_id, compression, levels),
                 ]
             )
             self._trees_changed()
@@ -404,10 +408,42 @@ class Database(Changes):
                 raise TreeError("the main tree cannot be dropped; delete its entries instead")
             if name not in self._catalog():
                 raise TreeError(f"there is no tree {name!r} in {self.path}")
-            self.apply([(TREE_ID_CATALOG, catalog.key_of(name), None)])
+            tree_id = self._catalog()[name]
+            entries = self._compression_entries(tree_id, "none", "all")
+            self.apply([(TREE_ID_CATALOG, catalog.key_of(name), None), *entries])
             self._trees_changed()
             with Guard(self):
                 self._drop_orphans()
+
+    def compression(self, name: str = TREE_NAME_MAIN) -> "Compression":
+        """What tables of a tree are written with. TreeError when there is none, DamageError."""
+        from lsmcli.engine.compression import key_of, unpacked  # not for a lookup
+
+        key = key_of(self.tree_id(name))
+        return unpacked(self.read(TREE_ID_CATALOG, lambda tree: tree.get(key)))
+
+    def set_compression(self, name: str, compression: str, *, levels: str = "all") -> None:
+        """From now on tables of this tree are written with "zstd", or with "none"; levels "last": only those that are
+        written to the deepest level in use. compact() writes the tables anew that are not so yet.
+
+        TreeError when there is no such tree, LibraryError when what compresses is not installed.
+        """
+        tree_id = self.tree_id(name)
+        with self.lock:
+            self.writer()
+            self.apply(self._compression_entries(tree_id, compression, levels))
+
+    def _compression_entries(self, tree_id: int, codec: str, levels: str) -> list[tuple[int, bytes, bytes | None]]:
+        """What has to be put into the catalog for a setting; nothing where it says so already."""
+        from lsmcli.engine.compression import compression_named, key_of, packed
+
+        setting = compression_named(codec, levels)
+        if setting.codec:
+            codec_required(self.path)
+        key, value = key_of(tree_id), packed(setting)
+        if self.forest.tree(TREE_ID_CATALOG).get(key) == value:
+            return []
+        return [(TREE_ID_CATALOG, key, value)]
 
     def _catalog(self) -> dict[str, int]:
         """Names and ids of all trees but the main one."""
@@ -443,7 +479,10 @@ class Database(Changes):
         with self.lock:
             forest = self.usable()
             names = {tree_id: name for name, tree_id in self._catalog().items()} | {TREE_ID_MAIN: TREE_NAME_MAIN}
-            return [tree_levels(forest, forest.tree(tree_id), names[tree_id]) for tree_id in sorted(names)]
+            return [
+                tree_levels(forest, forest.tree(tree_id), name, str(self.compression(name)))
+                for tree_id, name in sorted(names.items())
+            ]
 
     def stats(self) -> dict[str, Any]:
         """Counters and sizes of the file and of this handle: a flat mapping of names to numbers and texts."""

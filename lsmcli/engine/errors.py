@@ -10,6 +10,7 @@
     ├── LockedError              another process writes to this file
     ├── SnapshotTooOldError      a writer went on and reused what this reader was reading
     ├── DamageError              a checksum, a reference or an order in the file does not hold
+    ├── LibraryError             the file needs a package that is not installed
     ├── FileError                the operating system refused: missing, permission, I/O
     │   ├── NoSpaceError         the disk or a quota is full; nothing was changed
     │   ├── ReadOnlyError        a write through a handle, or to a medium, that only reads
@@ -85,6 +86,10 @@ class DamageError(LsmError):
         super().__init__(message)
         self.zone = zone
         self.address = address
+
+
+class LibraryError(LsmError):
+    """What is asked of the file needs a package that is not installed; nothing was changed."""
 
 
 class FileError(LsmError):

@@ -18,7 +18,7 @@ The end of a bar:
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
@@ -48,6 +48,9 @@ from lsmcli.engine.tree import Tree, TreeConfig, Value
 from lsmcli.engine.wal import WalPosition
 from lsmcli.engine.wal_recovery import Recovery
 from lsmcli.engine.whole_tree import drop_tree_entries, take_back_tree
+
+if TYPE_CHECKING:
+    from lsmcli.engine.compression import Compression
 
 Entry = tuple[int, bytes, Value]  # tree id, key, value as stored
 
@@ -149,6 +152,7 @@ class Forest(OpForest):
                 snapshot_min=self._snapshot_min,
                 pinned=self._pinned,
                 drop_large=self._drop_large,
+                compression=self.compression_of,
             )
         return tree
 
@@ -460,6 +464,12 @@ class Forest(OpForest):
             pass
 
     # What compaction asks.
+
+    def compression_of(self, tree_id: int) -> "Compression":
+        from lsmcli.engine.compression import COMPRESSION_NONE, compression_of  # not for a lookup
+
+        catalog = self.trees.get(TREE_ID_CATALOG)  # none is made: this may be in the middle of a spill
+        return COMPRESSION_NONE if catalog is None else compression_of(catalog.get, tree_id)
 
     def _snapshot_min(self) -> int:
         """The first op at which a table that is written now is visible. A scope in memory may yet pin the

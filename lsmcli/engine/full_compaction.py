@@ -36,6 +36,8 @@ def compact(forest: "Forest") -> CompactResult:
     for tree, context in forest.jobs():
         for _ in compact_fully(tree, context, forest.job_end):
             pass
+    if forest.scope is None and not any(context.compression(tree.config.id).codec for tree, context in forest.jobs()):
+        file.grid.compresses = False
     if forest.file.wal.offset != WAL_OFFSET_INITIAL:
         wal_ring.resize(forest, WAL_SIZE_INITIAL)
     forest.truncate()

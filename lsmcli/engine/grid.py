@@ -27,15 +27,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from lsmcli.engine.block_cache import BlockCache
+from lsmcli.engine.block_codec import BlockCodec, codec_problem
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import GRID_OFFSET, KIB, MIB, key_size_max_for
 from lsmcli.engine.errors import DamageError, FileError, NoSpaceError
 from lsmcli.engine.free_set import BLOCK_COUNT_MAX, FreeSet, Reservation
-from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockHeader, BlockKind, BlockReference
+from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockHeader, BlockKind, BlockReference, Codec
 from lsmcli.engine.storage import Storage
 
 HEADER_SIZE: Final = BLOCK_HEADER.size
-CODEC_NONE: Final = 0
 
 # The file grows by a sixteenth of itself: few calls for a large file, little slack in a small one.
 EXTENT_SIZE_MIN: Final = 512 * KIB
@@ -69,6 +69,8 @@ class Grid:
         "bytes_read",
         "bytes_written",
         "cache",
+        "codec",
+        "compresses",
         "free_set",
         "key_size_max",
         "looks_at_twins",
@@ -95,6 +97,8 @@ class Grid:
         self.key_size_max = key_size_max_for(block_size)
         self.block_count = block_count  # the free set's too, where there is one
         self.cache = cache
+        self.codec = BlockCodec(block_size)
+        self.compresses = False  # whether some block has a codec, which the superblock has to tell
         self.free_set = free_set
         self.bytes_written = 0
         self.bytes_read = 0  # of blocks; what the cache gave is not counted
@@ -119,13 +123,13 @@ class Grid:
     # Reading
 
     def read(self, reference: BlockReference, kind: BlockKind) -> bytes:
-        """Header and body of the block, verified. One read of block_size.
+        """Header and body of the block, verified and decompressed. One read of block_size.
 
         Raises DamageError when no copy is the block that the reference means, FileError when no copy
-        can be read.
+        can be read, LibraryError when it takes a package to decompress it.
         """
         if reference.address_twin == 0:
-            return self.read_copy(reference, kind, reference.address)
+            return self.codec.decoded(self.read_copy(reference, kind, reference.address))
         return self._read_twin(reference, kind, None)
 
     def read_header(self, reference: BlockReference, kind: BlockKind) -> BlockHeader:
@@ -219,16 +223,19 @@ class Grid:
         snapshot: int = 0,
         level: int = 0,
         address_twin: int = 0,
+        codec: int = Codec.NONE,
+        size_decoded: int = 0,
     ) -> BlockReference:
         """Writes a block, and its second copy if it has one; both acquired, or reserved. Not synced.
 
-        body: at most body_size_max bytes. One write of block_size for each copy. Raises what
-        Storage.write raises.
+        body: as stored, at most body_size_max bytes; size_decoded: of header and body before the codec. One write of
+        block_size for each copy. Raises what Storage.write raises.
         """
         assert self.free_set is not None
         assert len(body) <= self.body_size_max
         assert address != address_twin
         size = HEADER_SIZE + len(body)
+        self.compresses |= codec != Codec.NONE
         header = BLOCK_HEADER.pack(
             BlockHeader(
                 checksum=bytes(CHECKSUM_SIZE),
@@ -237,10 +244,10 @@ class Grid:
                 address=address,
                 address_twin=address_twin,
                 size=size,
-                size_decoded=size,
+                size_decoded=size if codec == Codec.NONE else size_decoded,
                 tree_id=tree_id,
                 kind=kind,
-                codec=CODEC_NONE,
+                codec=codec,
                 level=level,
                 reserved_a=0,
                 reserved_b=0,
@@ -452,11 +459,7 @@ def _header_problem(header: BlockHeader, data: bytes, uuid: bytes, block_size: i
         return "it belongs to another file"
     if not HEADER_SIZE <= header.size <= block_size:
         return f"its size, {header.size} bytes, does not fit a block of {block_size}"
-    if header.codec != CODEC_NONE:
-        return f"its codec, {header.codec}, is unknown"
-    if header.size_decoded != header.size:
-        return "its two sizes differ"
-    return ""
+    return codec_problem(header, block_size)
 
 
 def _body_problem(header: BlockHeader, data: bytes) -> str:

@@ -208,7 +208,7 @@ def inspect_block(path: str, address: int) -> dict[str, Any]:
         try:
             verify_block(data, file.superblock.uuid, address)
             report["kind"] = BlockKind(header.kind).name.lower()
-            report |= _body_report(data[: header.size], header, block_size)
+            report |= _body_report(file.grid.codec.decoded(data[: header.size]), header, block_size)
         except DamageError as error:
             report["problem"] = str(error)
         return report

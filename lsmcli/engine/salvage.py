@@ -15,13 +15,16 @@ Invariants:
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-from lsmcli.engine import composite_key
+from lsmcli.engine import composite_key, compression
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_cache import BlockCache
 from lsmcli.engine.block_chain import read_chain
+from lsmcli.engine.block_codec import codec_available
 from lsmcli.engine.catalog import FIELD_TREE
+from lsmcli.engine.compression import COMPRESSION_NONE, Compression
 from lsmcli.engine.constants import (
     GROWTH_FACTOR_DEFAULT,
     MIB,
@@ -161,6 +164,7 @@ class _Salvage:
         self._chains: set[int] = set()  # addresses of the large values of one view: each belongs to one entry
         self._withheld = 0
         self._sources: dict[int, list[Source]] = {}
+        self._compressions: dict[int, Compression] = {}  # by tree id, of the catalog that was read last
         for source in tables.sources:
             self._sources.setdefault(source.info.tree_id, []).append(source)
 
@@ -172,7 +176,7 @@ class _Salvage:
         names = self._names(committed)
         for tree_id, name in sorted(names.items()):
             self._withheld = 0
-            writer = _Writer(self._tree_out(name))
+            writer = _Writer(self._tree_out(name, tree_id))
             for key, value in self._entries(committed, tree_id, name):
                 writer.put(key, value)
             writer.flush()
@@ -181,23 +185,32 @@ class _Salvage:
             self._out.scope_begin()
             self._report.scope_changes = self._write_changes(names, _View(log.base, log.memory))
 
-    def _tree_out(self, name: str) -> Keyspace:
+    def _tree_out(self, name: str, tree_id: int) -> Keyspace:
+        """The tree of this name in the new file, created if it is missing, with the setting of the old one."""
         try:
-            return self._out.tree(name)
+            tree_out = self._out.tree(name)
         except TreeError:
-            return self._out.create_tree(name)
+            tree_out = self._out.create_tree(name)
+        if codec_available():
+            codec, levels = self._compressions.get(tree_id, COMPRESSION_NONE).names
+            self._out.set_compression(name, codec, levels=levels)
+        return tree_out
 
     # Reading.
 
     def _names(self, view: _View) -> dict[int, str]:
         """The trees of a view by id. A tree that the catalog does not have was dropped, if the catalog is whole."""
         losses_before, self._withheld = len(self._report.losses), 0
+        self._compressions.clear()
         names, taken = {TREE_ID_MAIN: TREE_NAME_MAIN}, {TREE_NAME_MAIN}
         for key, value in self._entries(view, TREE_ID_CATALOG, "catalog"):
             try:
                 field, name = composite_key.decode(key)
             except DamageError:
                 continue
+            if field == compression.FIELD:
+                with suppress(DamageError):
+                    self._compressions[int.from_bytes(name, "big")] = compression.unpacked(value)
             text = name.decode(errors="surrogateescape")
             tree_id = int.from_bytes(value, "little")
             usable = TREE_ID_MAIN < tree_id <= TREE_ID_MAX and 1 <= len(name) <= TREE_NAME_SIZE_MAX
@@ -279,7 +292,7 @@ class _Salvage:
                 self._out.drop_tree(name)
                 changes += 1
         for tree_id, name in sorted(names.items()):
-            tree_out = self._tree_out(name)
+            tree_out = self._tree_out(name, tree_id)
             writer = _Writer(tree_out)
             losses_before = len(self._report.losses)
             self._withheld = 0

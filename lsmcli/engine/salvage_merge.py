@@ -230,7 +230,7 @@ def _piece_chunks(grid: Grid, source: Source, pieces: list[Piece]) -> Iterator[C
         data = read_padded(grid.storage, grid.offset(piece.address), grid.block_size)
         try:
             header = verify_block(data, grid.uuid, piece.address)
-            block = ValueBlock(data[: header.size])
+            block = ValueBlock(grid.codec.decoded(data[: header.size]))
             yield Columns(*block.columns(key_size_max=key_size_max_for(grid.block_size)))
         except DamageError as error:
             yield _hole_of(source, str(error))._replace(

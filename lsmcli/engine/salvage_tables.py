@@ -282,7 +282,8 @@ class _Finder:
         data = read_padded(self._grid.storage, self._grid.offset(address), self._grid.block_size)
         try:
             header = verify_block(data, self._grid.uuid, address)
-            keys, _, _ = ValueBlock(data[: header.size]).columns(key_size_max=key_size_max_for(self._grid.block_size))
+            block = ValueBlock(self._grid.codec.decoded(data[: header.size]))
+            keys, _, _ = block.columns(key_size_max=key_size_max_for(self._grid.block_size))
         except DamageError:
             return None
         return Piece(address, keys[0], keys[-1], len(keys))

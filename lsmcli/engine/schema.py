@@ -25,6 +25,8 @@ Bodies, by kind (off = u16 where block_size <= 64 KiB, else u32; offsets count f
 column they point into, and have one more element than there are items):
 
     VALUE     ValueBlockHead, key off[n+1], value off[n+1], flags u8[n], keys, values
+              with a codec, before compression: ValueBlockHead, key sizes off[n], value sizes off[n], flags u8[n],
+              keys, values
     INDEX     IndexBlockHead, references BlockReference[b], entry counts u32[b], block flags u8[b],
               key off[b+1], last keys, fingerprints u16[n]
     MANIFEST  ChainHead, then `entry_count` x (TableEvent, key_min, key_max)
@@ -51,7 +53,8 @@ Bytes16 = Annotated[bytes, "16s"]
 FORMAT_VERSION: Final = 1
 FORMAT_VERSION_OLDEST: Final = 1
 MAGIC: Final = b"lsmcli database\n"
-FEATURES_INCOMPATIBLE_KNOWN: Final = 0
+FEATURE_COMPRESSION: Final = 1  # some value blocks have a codec
+FEATURES_INCOMPATIBLE_KNOWN: Final = FEATURE_COMPRESSION
 FEATURES_READ_ONLY_KNOWN: Final = 0
 
 CHECKSUM_SIZE: Final = 16
@@ -76,6 +79,11 @@ class Layout(Generic[T]):
         self.fields = tuple(zip(record.__annotations__, codes, strict=True))
         self._make: Callable[[tuple[Any, ...]], T] = record._make  # type: ignore[attr-defined]  # a NamedTuple
 
+    def offset(self, field: str) -> int:
+        """Where a field begins in the record, in bytes."""
+        names = [name for name, _ in self.fields]
+        return struct.calcsize("<" + "".join(code for _, code in self.fields[: names.index(field)]))
+
     def pack(self, record: T) -> bytes:
         return self.struct.pack(*record)
 
@@ -92,6 +100,11 @@ class BlockKind(IntEnum):
     LARGE = 5
 
 
+class Codec(IntEnum):
+    NONE = 0
+    ZSTD = 1  # a Zstandard frame that tells the size of its content
+
+
 class BlockHeader(NamedTuple):
     checksum: Bytes16  # of the header behind this field
     checksum_body: Bytes16  # of the body as stored, `size` - 96 bytes
@@ -102,7 +115,7 @@ class BlockHeader(NamedTuple):
     size_decoded: U32  # header + body after the codec; equals `size` for codec 0
     tree_id: U16  # 0: belongs to no tree
     kind: U8
-    codec: U8  # 0: none
+    codec: U8  # a Codec; other than 0 for value blocks only
     level: U8  # of the table when it was written; 0 for other kinds
     reserved_a: U8
     reserved_b: U16
@@ -372,6 +385,22 @@ class ImportProgress(NamedTuple):
     state: U8  # an ImportState
     reserved_a: U8
     name_size: U16
+
+
+class CompressedLevels(IntEnum):
+    ALL = 0
+    LAST = 1  # only tables that are written to the deepest level in use
+
+
+class TreeCompression(NamedTuple):
+    """The value of an entry of the catalog: what tables of a tree are written with from now on."""
+
+    codec: U8  # a Codec
+    levels: U8  # a CompressedLevels
+
+
+TREE_COMPRESSION: Final = Layout(TreeCompression)
+assert TREE_COMPRESSION.size == 2
 
 
 class ImportState(IntEnum):

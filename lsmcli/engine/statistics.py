@@ -37,7 +37,7 @@ def forest_stats(forest: Forest, *, tree_count: int) -> dict[str, Any]:
     }
 
 
-def tree_levels(forest: Forest, tree: Tree, name: str) -> dict[str, Any]:
+def tree_levels(forest: Forest, tree: Tree, name: str, compression: str) -> dict[str, Any]:
     """One tree: its levels, its memory tables, and where the bar stands."""
     growth_factor = tree.manifest.growth_factor
     levels = []
@@ -57,6 +57,7 @@ def tree_levels(forest: Forest, tree: Tree, name: str) -> dict[str, Any]:
         )
     return {
         "tree": name,
+        "compression": compression,
         "levels": levels,
         "memory": {
             "mutable_entries": len(tree.table_mutable.entries),

@@ -82,6 +82,12 @@ def offsets_packed(items: Iterable[bytes], code: str) -> bytes:
     return struct.pack(f"<{len(offsets)}{code}", *offsets)
 
 
+def sizes_packed(items: Iterable[bytes], width: int) -> bytes:
+    """The sizes of items as a column of numbers of `width` bytes: (b"ab", b"c") = 2, 1."""
+    sizes = list(map(len, items))
+    return struct.pack(f"<{len(sizes)}{_CODES[width]}", *sizes)
+
+
 class ValueBlock:
     """A value block over the verified bytes of grid.read(): header and body.
 

@@ -113,7 +113,14 @@ MEMORY = {
 def test_the_picture_of_levels() -> None:
     empty = LEVEL | {"level": 1, "tables": 0, "tables_max": 64, "tables_invisible": 0, "entries": 0, "tombstones": 0}
     empty |= {"bytes": 0, "key_min": None, "key_max": None}
-    tree = {"tree": "ma\nin", "levels": [LEVEL, empty], "memory": MEMORY, "bytes_put": 100, "bytes_written": 250}
+    tree = {
+        "tree": "ma\nin",
+        "compression": "none",
+        "levels": [LEVEL, empty],
+        "memory": MEMORY,
+        "bytes_put": 100,
+        "bytes_written": 250,
+    }
     assert list(report([tree])) == [
         "tree ma\\nin",
         "  level    tables    of  fill          kept    entries    tombstones    bytes  keys",

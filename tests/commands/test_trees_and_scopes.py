@@ -16,7 +16,10 @@ def test_trees_are_key_spaces_of_their_own(lsm: Lsm) -> None:
     assert lsm.run("-t", "users", str(lsm.path), "get", "k").out == b"in users\n"
     assert lsm.ok("get", "-t", "main", "k") == b"in main\n"
     assert lsm.ok("tree", "list") == b"main\nusers\n"
-    assert lsm.ok("tree", "list", "--json") == b'{"tree": "main"}\n{"tree": "users"}\n'
+    assert [json.loads(line) for line in lsm.ok("tree", "list", "--json").splitlines()] == [
+        {"tree": "main", "compression": "none"},
+        {"tree": "users", "compression": "none"},
+    ]
     assert "Drop tree users with 1 entry? Add --yes" in lsm.fails(2, "tree", "drop", "users")
     lsm.ok("tree", "drop", "users", "--yes")
     assert lsm.ok("tree", "list") == b"main\n"
@@ -27,6 +30,27 @@ def test_a_tree_that_is_not_there_or_there_already(lsm: Lsm) -> None:
     assert "users" in lsm.fails(2, "tree", "create", "users")
     for words in (["scan", "-t", "nope"], ["put", "-t", "nope", "a", "1"], ["tree", "drop", "nope", "--yes"]):
         assert "nope" in lsm.fails(2, *words)
+
+
+def test_a_tree_may_be_compressed_from_the_beginning_or_later(lsm: Lsm) -> None:
+    lsm.ok("tree", "create", "log", "--compression", "zstd", "--levels", "last")
+    lsm.ok("tree", "compress", "main", "zstd")
+    listed = [json.loads(line) for line in lsm.ok("tree", "list", "--json").splitlines()]
+    assert {tree["tree"]: tree["compression"] for tree in listed} == {"main": "zstd", "log": "zstd, last level"}
+    shown = lsm.ok("inspect-levels").decode()
+    assert "tree main (zstd)\n" in shown and "tree log (zstd, last level)\n" in shown
+    rows = b"".join(b"key %04d\t%s\n" % (i, b"value " * 20) for i in range(4000))
+    lsm.ok("import", "-", stdin=rows)
+    lsm.ok("compact")
+    size = lsm.path.stat().st_size
+    assert lsm.ok("scan") == rows
+    assert b"ok" in lsm.ok("verify")
+    lsm.ok("tree", "compress", "main", "none")
+    lsm.ok("compact")
+    assert lsm.path.stat().st_size > size + 300_000
+    assert lsm.ok("scan") == rows
+    assert "nope" in lsm.fails(2, "tree", "compress", "nope", "zstd")
+    assert "lz4" in lsm.fails(2, "tree", "compress", "main", "lz4")
 
 
 def test_the_environment_can_name_the_tree(lsm: Lsm, monkeypatch: pytest.MonkeyPatch) -> None:

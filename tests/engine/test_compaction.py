@@ -7,6 +7,7 @@ import pytest
 from lsmcli.engine import memory_runs, piece_merge
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.compaction import CompactionContext, compact_table, large_references, merge_streams, table_stream
+from lsmcli.engine.compression import COMPRESSION_NONE
 from lsmcli.engine.errors import NoSpaceError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest import Manifest
@@ -36,6 +37,7 @@ class Level:
             snapshot_min=lambda: 100,
             pinned=lambda first, last: self.pin is not None and first <= self.pin <= last,
             drop_large=lambda tree_id, op, chain: self.dropped.append(chain),
+            compression=lambda tree_id: COMPRESSION_NONE,
         )
 
     def add(self, level: int, items: Items) -> TableInfo:

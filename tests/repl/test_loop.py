@@ -175,7 +175,7 @@ def test_mode_and_timer(talk: Talk) -> None:
     assert talk("scan") == '{"key": "a", "value": "1"}\n'
     assert talk("get a") == '{"key": "a", "value": "1"}\n'
     assert talk("get --raw a") == "1"
-    assert talk("tree list") == '{"tree": "main"}\n'
+    assert talk("tree list") == '{"tree": "main", "compression": "none"}\n'
     talk("mode text")
     assert talk("get a") == "1\n"
     talk("timer on")

@@ -53,6 +53,10 @@ class Model:
         self.state = state
         self.history.append(state)
 
+    def change_nothing(self) -> None:
+        """An op that no tree shows."""
+        self._become(self.state)
+
     def resume(self, state: State, op: int) -> None:
         """Goes on from a state that was found on disk."""
         self.state = state

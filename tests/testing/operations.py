@@ -346,6 +346,13 @@ class Run:
         self.storage.hook = hook
         self.database = open_database_on(self.storage, self.profile)
 
+    def _compress(self, name: str, codec: str, levels: str) -> None:
+        """Is not drawn: a test that wants it does it. An op, but for a setting that is there already."""
+        op = self.database.forest.op
+        self.database.set_compression(name, codec, levels=levels)
+        if self.database.forest.op != op:
+            self.model.change_nothing()
+
     def _create_tree(self, name: str) -> None:
         self.model.create_tree(name)
         self.database.create_tree(name)

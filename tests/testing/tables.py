@@ -13,6 +13,7 @@ from lsmcli.engine.schema import (
     BlockHeader,
     BlockKind,
     ChainReference,
+    Codec,
 )
 from lsmcli.engine.table import TableBuilder
 from lsmcli.engine.table_info import TableInfo
@@ -77,11 +78,14 @@ def items_random(
     return items
 
 
-def tables_built(grid: Grid, columns: Columns, *, chunk: int = 1 << 30, level: int = 0) -> list[TableInfo]:
+def tables_built(
+    grid: Grid, columns: Columns, *, chunk: int = 1 << 30, level: int = 0, codec: int = Codec.NONE
+) -> list[TableInfo]:
     """The columns as tables, appended in chunks of so many entries."""
-    reservation = grid.reserve(8 + sum(map(len, columns.keys + columns.values)) // (grid.block_size // 4))
+    size = sum(map(len, columns.keys + columns.values)) + 9 * len(columns.keys)
+    reservation = grid.reserve(8 + size // (grid.block_size // 4))
     builder = TableBuilder(
-        grid, tree_id=TREE_ID, level=level, snapshot_min=7, acquire=lambda: grid.acquire(reservation)
+        grid, tree_id=TREE_ID, level=level, snapshot_min=7, acquire=lambda: grid.acquire(reservation), codec=codec
     )
     for start in range(0, len(columns.keys), chunk):
         builder.append(columns.cut(start, start + chunk))

@@ -61,9 +61,10 @@ class Forger:
             self._places.setdefault(place.name, []).append(place)
         self._names = sorted(self._places)
 
-    def choose(self, rng: random.Random) -> list[Place]:
-        """The fields to change, one to four."""
-        return [rng.choice(self._places[rng.choice(self._names)]) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
+    def choose(self, rng: random.Random, prefixes: tuple[str, ...] = ("",)) -> list[Place]:
+        """The fields to change, one to four, of those whose names begin so."""
+        names = [name for name in self._names if name.startswith(prefixes)]
+        return [rng.choice(self._places[rng.choice(names)]) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
 
     def forged(self, chosen: list[Place], rng_of_place: Callable[[], random.Random]) -> Pages:
         """The file with other bytes in these fields."""

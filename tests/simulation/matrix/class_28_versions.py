@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from lsmcli.engine import constants, superblock
 from lsmcli.engine.errors import FormatError, NewerFormatError, ReadOnlyError
-from lsmcli.engine.schema import FORMAT_VERSION, FORMAT_VERSION_OLDEST, Superblock
+from lsmcli.engine.schema import FEATURES_INCOMPATIBLE_KNOWN, FORMAT_VERSION, FORMAT_VERSION_OLDEST, Superblock
 from tests.testing.model import Model, State, Trees
 from tests.testing.operations import Operation, Profile, Run, assert_verified, contents, open_database_on
 from tests.testing.pages import Pages
@@ -87,7 +87,8 @@ def _others(rng: random.Random) -> Iterator[tuple[dict[str, int], tuple[int, ...
     bit = 1 << rng.randrange(32)
     versions = [FORMAT_VERSION + 1, FORMAT_VERSION_OLDEST - 1, rng.randint(FORMAT_VERSION + 2, U32_MAX), U32_MAX]
     fields: list[dict[str, int]] = [{"version": version} for version in versions]
-    fields += [{"features_incompatible": bit}, {"features_read_only": bit}, {"features_incompatible": U32_MAX}]
+    unknown = 1 << 31 if bit & FEATURES_INCOMPATIBLE_KNOWN else bit
+    fields += [{"features_incompatible": unknown}, {"features_read_only": bit}, {"features_incompatible": U32_MAX}]
     for each in fields:
         for count in range(1, constants.SUPERBLOCK_COPIES + 1):
             ordered = tuple(range(count))  # as a checkpoint writes them
