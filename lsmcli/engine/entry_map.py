@@ -87,6 +87,8 @@ class EntryMap:  # noqa: PLW1641  # like a dict, it has no hash
         return self._find(key, hash(key)) >= 0
 
     def __getitem__(self, key: bytes) -> Any:
+        if self._count == 0:
+            return _NOTHING  # without the hash, which costs more than a look at the levels' edges
         position: cython.Py_ssize_t = self._find(key, hash(key))
         return _NOTHING if position < 0 else cython.cast(object, self._at(position)[1])
 
