@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,18 @@ class SecondThread:
 
     def start(self) -> bool:
         """False: the system has no more threads, or code is interpreted."""
-        return _start(self) if cython.compiled else False
+        if not cython.compiled:
+            return False
+        # A thread begins with the policy of the one that starts it. With this one it does not take the processor from
+        # that thread when it is woken, where there is no idle one: the work can be taken back.
+        yields = hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER
+        if yields:
+            _set_policy(os.SCHED_BATCH)
+        try:
+            return _start(self)
+        finally:
+            if yields:
+                _set_policy(os.SCHED_OTHER)
 
     def post(self, task: int) -> None:
         """Has it do a Task, which is at this address."""
@@ -65,6 +77,12 @@ class SecondThread:
 
     def __dealloc__(self) -> None:
         _stop(self)
+
+
+def _set_policy(policy: int) -> None:
+    """Of this thread; where the system refuses that, all stays as it is."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 # Compiled only.

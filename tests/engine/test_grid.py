@@ -448,7 +448,15 @@ def test_prefetch_hints_at_blocks_of_the_grid_only() -> None:
     grid = grid_new(2)
     references = [BlockReference(address, 0, bytes(16)) for address in (0, 1, 2, 3, 1 << 63)]
     grid.prefetch(references)
-    assert storage_of(grid).prefetched == [grid.offset(1), grid.offset(2)]
+    assert storage_of(grid).prefetched == [grid.offset(1)]
+    assert storage_of(grid).prefetched_size == 2 * grid.block_size
+
+
+def test_prefetch_takes_neighbours_together() -> None:
+    grid = grid_new(9)
+    grid.prefetch([BlockReference(address, 0, bytes(16)) for address in (2, 3, 4, 6, 9, 8)])
+    assert storage_of(grid).prefetched == [grid.offset(address) for address in (2, 6, 9, 8)]
+    assert storage_of(grid).prefetched_size == 6 * grid.block_size
 
 
 def test_prefetch_leaves_out_what_is_cached() -> None:

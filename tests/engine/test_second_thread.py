@@ -32,6 +32,7 @@ def test_it_ends_when_it_is_stopped_or_forgotten(loops: ModuleType) -> None:
     thread = loops.SecondThread()
     assert thread.start()
     assert thread_count() == before + 1
+    assert not thread.take_back()  # there is nothing to take
     thread.wait()  # for nothing: at once
     thread.stop()
     thread.stop()
@@ -41,6 +42,19 @@ def test_it_ends_when_it_is_stopped_or_forgotten(loops: ModuleType) -> None:
     for _ in range(100):
         assert loops.SecondThread().start()
     loops.SecondThread().stop()
+
+
+@compiled_only
+def test_it_yields_the_processor_where_the_system_allows(loops: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = os.sched_getscheduler(0)
+    assert loops.SecondThread().start()
+    assert os.sched_getscheduler(0) == policy
+
+    def refused(pid: int, policy: int, param: os.sched_param) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    assert loops.SecondThread().start()
 
 
 @compiled_only

@@ -24,6 +24,7 @@ class MemoryStorage:
         self.size_max = size_max
         self.unreadable: set[int] = set()
         self.prefetched: list[int] = []
+        self.prefetched_size = 0
         self.bytes_read = 0
         self.bytes_written = 0
 
@@ -62,6 +63,7 @@ class MemoryStorage:
     def prefetch(self, offset: int, size: int) -> None:
         assert size > 0
         self.prefetched.append(offset)
+        self.prefetched_size += size
 
     def scratch(self) -> Scratch:
         raise NotImplementedError("no test that uses this storage sorts anything")
