@@ -106,16 +106,17 @@ format: $(STAMP) ## let ruff lay out the code and order the imports
 	@$(BIN)/ruff check --quiet --fix --select I
 	@$(BIN)/ruff format --quiet
 
-# With all code interpreted, since the steps of compiled code are not seen.
+# Once with all code interpreted, since the steps of compiled code are not seen; once for what is done only beside it.
 COVERAGE_TESTS ?= tests/engine
 
 .PHONY: coverage
-coverage: $(STAMP) ## lines and branches of the engine that its tests reach: all of what guards the data, 95 % of the rest
-	@$(BIN)/coverage erase
-	@LSMCLI_PURE=1 $(BIN)/coverage run -m pytest $(COVERAGE_TESTS)
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
-	@$(BIN)/coverage json --quiet -o - | $(BIN)/python -m tests.coverage_gate
+coverage: compiled ## lines and branches of the engine that its tests reach: all of what guards the data, 95 % of the rest
+	@$(BIN)/python -m coverage erase
+	@LSMCLI_PURE=1 $(BIN)/python -m coverage run -m pytest $(COVERAGE_TESTS)
+	@$(BIN)/python -m coverage run -m pytest $(COVERAGE_TESTS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+	@$(BIN)/python -m coverage json --quiet -o - | $(BIN)/python -m tests.coverage_gate
 
 .PHONY: clean
 clean: ## remove the environment, the caches and what the demo built

@@ -57,6 +57,10 @@ class Full(dict[int, Fault]):
         return Fault.NO_SPACE
 
 
+def refuses_to_reserve(grid: Grid, count: int) -> Reservation:
+    raise NoSpaceError("the disk is full")
+
+
 def test_ops_are_numbered_from_one() -> None:
     run = new_run()
     assert forest_of(run).op == 0
@@ -208,12 +212,8 @@ def test_an_error_of_compaction_is_forgotten_when_there_is_space_again(monkeypat
     """Compaction finds no space until the log is full, and puts are refused; then there is space, and they go on."""
     run = new_run()
     fill(run, 30)
-
-    def reserve_nothing(grid: Grid, count: int) -> Reservation:
-        raise NoSpaceError("the disk is full")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Grid, "reserve", reserve_nothing)
+        patch.setattr(Grid, "reserve", refuses_to_reserve)
         with pytest.raises(NoSpaceError):
             for _ in range(2000):
                 run.database.put(b"more", b"x" * 500)
@@ -331,3 +331,23 @@ def test_a_disk_without_room_for_the_full_ring_gets_a_smaller_one() -> None:
     assert refused
     assert WAL_SIZE_SECOND < forest.file.wal.size < wal_ring.size_full(4 << 20)
     assert_holds(killed(run).database, run.model.state)
+
+
+def test_space_that_is_there_again_is_enough_for_the_op_that_finds_the_log_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What compaction could not finish is finished by that op; a bar less is in the log then: nothing is flushed."""
+    run = new_run()
+    fill(run, 100)
+    forest = forest_of(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(Grid, "reserve", refuses_to_reserve)
+        with pytest.raises(NoSpaceError):
+            for _ in range(2000):
+                run.database.put(b"more", b"x" * 500)
+    monkeypatch.setattr(forest, "flush", None)
+    bar = forest.bar.number
+    run.database.put(b"more", b"y" * 100)
+    assert forest.bar.number == bar + 1
+    assert forest.compaction_error is None
+    assert run.database.get(b"more") == b"y" * 100

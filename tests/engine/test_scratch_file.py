@@ -54,3 +54,22 @@ def test_without_a_thread_it_stores_by_itself(tmp_path: Path, monkeypatch: pytes
     scratch = ScratchFile(str(tmp_path), "data.lsm")
     assert scratch.read(scratch.append(b"abc"), 3) == b"abc"
     scratch.close()
+
+
+def test_closing_waits_for_the_piece_that_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the number of the descriptor might belong to another file by the time it is written to."""
+    scratch = ScratchFile(str(tmp_path), "data.lsm")
+    steps: list[str] = []
+    pwrite_real = os.pwrite
+    go = threading.Event()
+
+    def slow(fd: int, data: bytes, offset: int) -> int:
+        go.wait()
+        steps.append("stored")
+        return pwrite_real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    scratch.append(b"abc")
+    threading.Timer(0.05, go.set).start()
+    scratch.close()
+    assert steps == ["stored"]

@@ -96,3 +96,24 @@ def test_a_reader_has_none(file: FileStorage) -> None:
     assert reader.sync_ahead_ended()
     reader.close()
     file.close()
+
+
+def test_whatever_thread_runs_it_a_failure_is_kept_for_the_sync_behind(
+    file: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the caller's own thread here, one step after the other."""
+    monkeypatch.setattr(sync_ahead, "start_new_thread", lambda function, arguments: function(*arguments))
+    synced: list[int] = []
+    monkeypatch.setattr(storage, "sync_data", synced.append)
+    assert file.sync_ahead()
+    assert len(synced) == 1
+    file.sync()
+
+    def fails(fd: int) -> None:
+        raise OSError(errno.EIO, "simulated")
+
+    monkeypatch.setattr(storage, "sync_data", fails)
+    assert file.sync_ahead()
+    with pytest.raises(OutcomeUnknownError, match="a sync failed"):
+        file.sync()
+    file.close()
