@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.entry_pack import crc_tables
-from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, find, find_many, marks_of
+from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, get, get_many, marks_of
 from lsmcli.engine.missing import MISSING
 from lsmcli.engine.uncompiled import PURE
 
@@ -488,7 +488,7 @@ _CRC_TABLES: Final = crc_tables() if cython.compiled else b""
 
 if not cython.compiled:
     # In their place, not called by them: a call is much.
-    TreeLookup.get, TreeLookup.get_many = find, find_many  # type: ignore[assignment, method-assign]
+    TreeLookup.get, TreeLookup.get_many = get, get_many  # type: ignore[assignment, method-assign]
 
 if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled classes take the place of those above, all of them or none.
