@@ -13,7 +13,7 @@ Invariants:
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,15 +54,17 @@ def short_scan(
 
     5 µs for ten pairs of one level whose blocks are cached. Raises TreeError, ClosedError, and never DamageError.
     """
-    with database.lock:
+    with database.lock.plain or database.lock:
         forest = database.usable()
         if tree_id > TREE_ID_MAIN:
             database.tree_required(tree_id)
         tree = forest.trees.get(tree_id)
         if tree is None:
             return iter(())  # nothing was ever put into it
-        if (start if reverse else end) is None and not (
-            keys_only or tree.table_mutable.entries or tree.table_immutable.entries
+        if (
+            COMPILED
+            and (start if reverse else end) is None
+            and not (keys_only or tree.table_mutable.entries or tree.table_immutable.entries)
         ):
             # By far the most frequent case, and the quickest: nothing but pairs is made.
             edge = end if reverse else start
@@ -133,7 +135,7 @@ def _runs_interpreted(
     """What runs_at_hand() does in compiled code, where there is none: in the midst of blocks that are cached, without a
     call that is not needed. None: look closer. Raises DamageError."""
     runs: list[Run] = []
-    cached = grid.cached
+    cached: Callable[..., Any] = grid.cache.get
     for level in levels:
         if not level.tables:
             continue
@@ -141,13 +143,14 @@ def _runs_interpreted(
         if not 0 <= i < len(level.tables):
             continue
         info = level.tables[i]
-        index: IndexBlock | None = cached(info.reference, _INDEX)
+        index: IndexBlock | None = cached(info.reference.address, info.reference.checksum, _INDEX)
         if index is None or index.table is not info:
             return None
         block = bisect_left(index.keys_last, edge)
         if block == index.block_count:
             return None
-        value_block: ValueBlock | None = cached(index.references[block], _VALUE)
+        reference = index.references[block]
+        value_block: ValueBlock | None = cached(reference.address, reference.checksum, _VALUE)
         if value_block is None or value_block.count != index.entry_counts[block]:
             return None
         keys, values, flags, first = value_block.near(edge, limit, grid.key_size_max, backward)
