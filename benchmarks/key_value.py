@@ -9,7 +9,7 @@ between them are done in one reading transaction where an engine has such; "lmdb
 ratio is taken against the best peer of all, which for reads is LMDB within one transaction.
 
 Runs take long and are left alone. So an engine that fails is out for the rest of its round, the others go on, and the
-table says so; and what is known is written after every round. Exits with 1 when anything failed.
+table says so; and what is known is written after every figure. Exits with 1 when anything failed.
 
 "Before compaction" is the store as fillrandom left it: not reopened. Workloads that are left out are made up for: a
 store that must hold entries gets them in batches.
@@ -21,6 +21,7 @@ import os
 import platform
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -120,7 +121,7 @@ def one_round(engines: Sequence[str], steps: Sequence[Step], directory: Path, sc
 def measure(
     engines: Sequence[str], steps: Sequence[Step], scale: Scale, rounds: int, where: Path | None
 ) -> Iterator[Figures]:
-    """All rounds at one scale: what is known after each of them. A line about each figure on standard error."""
+    """All rounds at one scale: what is known after each figure, with a line about it on standard error."""
     loop_us = loop_costs(scale)
     runs: list[Run] = []
     failures: list[Failure] = []
@@ -135,7 +136,7 @@ def measure(
                     failures.append(outcome)
                     figure = f"FAILED: {outcome.reason}"
                 tell(f"{report.title(scale)}, round {number}: {outcome.row}: {outcome.engine}: {figure}")
-            yield Figures(scale, runs, loop_us, number, failures)
+                yield Figures(scale, runs, loop_us, number, failures)
 
 
 def loop_costs(scale: Scale) -> dict[str, float]:
@@ -223,7 +224,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure and print. Figures are in the output directory after each round, the chart at the end."""
+    """Measure and print. What is known is in the output directory at any time, the chart at the end."""
     wanted = parsed(words)
     steps = steps_named(wanted.workloads)
     versions = engines_there(wanted.engines.split(","))
@@ -251,4 +252,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what the stores take is given back
     sys.exit(main())

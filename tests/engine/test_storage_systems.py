@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lsmcli.engine import file_lock, file_name, storage_errors
+from lsmcli.engine import file_calls, file_lock, file_name, storage_errors
 from lsmcli.engine.errors import FileError, NoSpaceError, OutcomeUnknownError
 from lsmcli.engine.scratch_file import ScratchFile
 from lsmcli.engine.storage import FileStorage, Writer
@@ -180,3 +180,13 @@ def test_a_failed_write_says_that_the_outcome_is_unknown(file: FileStorage, monk
     monkeypatch.setattr(os, "pwrite", failing("pwrite", errno.EIO))
     with pytest.raises(OutcomeUnknownError, match="a write at byte 5 failed"):
         file.write(5, b"x")
+
+
+def test_processors_are_those_of_the_process_of_the_machine_or_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert file_calls.core_count() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert file_calls.core_count() == 8
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert file_calls.core_count() == 1

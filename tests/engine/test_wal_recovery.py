@@ -403,16 +403,17 @@ def test_a_reader_beside_a_writer_is_never_told_of_damage(
     assert recovery.op_synced <= recovery.tail.op
 
 
-def test_a_read_that_a_write_overtakes_is_repeated() -> None:
+@pytest.mark.parametrize("reads", [1, 2, 3])  # the chain, a fresh look at its end, the search behind it
+def test_reads_that_a_write_overtakes_are_repeated(reads: int) -> None:
     log = Log(512).put(b"one").sync().put(b"two").sync().put(b"three")
     offset, size = log.positions()[1]
 
     class Overtaken(SimulatedStorage):
-        """The first read sees the third record, but not yet the second."""
+        """The first reads see the third record, but not yet the second."""
 
         def read(self, at: int, count: int) -> bytes:
             data = super().read(at, count)
-            if self.operations > 1:
+            if self.operations > reads or not at <= offset < at + count:
                 return data
             return data[: offset - at] + bytes(size) + data[offset - at + size :]
 
