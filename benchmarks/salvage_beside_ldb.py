@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import lsmcli
 from lsmcli.engine.block_chain import chain_addresses
-from lsmcli.engine.compaction import large_references, table_addresses
+from lsmcli.engine.compaction_context import large_references, table_addresses
 from lsmcli.engine.constants import GRID_OFFSET, SUPERBLOCK_COPY_SIZE
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.schema import BlockKind

@@ -32,7 +32,7 @@ ENGINE_ORDER = """
     free_set block_cache block_codec grid block_chain
     table_info value_block index_block columns table_memory memory_merge block_fill table table_iterator
     manifest_level manifest_log manifest
-    compression compaction_policy compaction bar checkpoint_pace
+    compression compaction_policy compaction_context compaction bar checkpoint_pace
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_packed bulk_tree
     tree_lookup tree scan short_scan
     compaction_plan

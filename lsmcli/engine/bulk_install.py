@@ -24,7 +24,7 @@ from lsmcli.engine.bulk_sort import merge_runs
 from lsmcli.engine.bulk_space import BulkSpace
 from lsmcli.engine.bulk_target import Target, choose_level, choose_tables, tables_estimate
 from lsmcli.engine.bulk_tree import TreeLoad
-from lsmcli.engine.compaction import CompactionContext, Removal, table_addresses
+from lsmcli.engine.compaction_context import CompactionContext, Removal, table_addresses
 from lsmcli.engine.compaction_plan import settle
 from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, OutcomeUnknownError
 from lsmcli.engine.schema import CHAIN_REFERENCE, TableEventKind

@@ -11,14 +11,8 @@ Each function gives an iterator that yields the number of steps done in each sli
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from lsmcli.engine.compaction import (
-    STEPS_PER_BLOCK,
-    CompactionContext,
-    Outcome,
-    compact_table,
-    merge_tables,
-    table_addresses,
-)
+from lsmcli.engine.compaction import STEPS_PER_BLOCK, Outcome, compact_table, merge_tables
+from lsmcli.engine.compaction_context import CompactionContext, table_addresses
 from lsmcli.engine.compaction_policy import (
     HALVES,
     DoNothing,

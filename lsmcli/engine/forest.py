@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
 from lsmcli.engine.checkpoint_pace import LOOKS_PER_BAR, CheckpointPace
-from lsmcli.engine.compaction import CompactionContext
+from lsmcli.engine.compaction_context import CompactionContext
 from lsmcli.engine.constants import (
     BEATS_PER_BAR,
     ENTRY_WEIGHT,

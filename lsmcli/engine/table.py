@@ -30,7 +30,6 @@ from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprints_packed, index_block_size
 from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.packed_entries import PackedEntries
-from lsmcli.engine.piece_merge import PackedBlock
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
     FLAG_LARGE,
@@ -53,6 +52,7 @@ from lsmcli.engine.value_block import (
 
 if TYPE_CHECKING:
     from lsmcli.engine.block_fill import BlockFill
+    from lsmcli.engine.piece_merge import PackedBlock
 
 _KEY_SHOWN_SIZE_MAX: Final = 32
 
@@ -127,7 +127,7 @@ class TableBuilder:
         self._flags += columns.flags
         return self._write_full_blocks(seen)
 
-    def write_packed(self, block: PackedBlock) -> None:
+    def write_packed(self, block: "PackedBlock") -> None:
         """Writes the next value block. Its entries lie behind all earlier ones, and all of them come this way: append()
         is not for the same builder."""
         count, key_first, key_last = block.count, block.key_first, block.key_last

@@ -5,7 +5,7 @@ Invariants:
 - out-of-line values go with the entries that hold them, and stay where a pinned snapshot sees them.
 """
 
-from lsmcli.engine.compaction import CompactionContext, large_references
+from lsmcli.engine.compaction_context import CompactionContext, large_references
 from lsmcli.engine.constants import SNAPSHOT_LATEST
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.large_values import LargeValues

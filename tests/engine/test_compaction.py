@@ -6,7 +6,8 @@ import pytest
 
 from lsmcli.engine import memory_runs, piece_merge
 from lsmcli.engine.columns import Columns
-from lsmcli.engine.compaction import CompactionContext, compact_table, large_references, merge_streams, table_stream
+from lsmcli.engine.compaction import compact_table, merge_streams, table_stream
+from lsmcli.engine.compaction_context import CompactionContext, large_references
 from lsmcli.engine.compression import COMPRESSION_NONE
 from lsmcli.engine.errors import NoSpaceError
 from lsmcli.engine.grid import Grid

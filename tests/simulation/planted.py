@@ -173,7 +173,7 @@ BUGS: Final = (
     ),
     _bug(
         "a block is leaked by each merge",
-        "compaction",
+        "compaction_context",
         "self.grid.release_all(removal.addresses)",
         "self.grid.release_all(removal.addresses[1:])",
         29,

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from functools import cache
 
-from lsmcli.engine.compaction import table_addresses
+from lsmcli.engine.compaction_context import table_addresses
 from lsmcli.engine.constants import (
     GRID_OFFSET,
     SUPERBLOCK_COPIES,
