@@ -12,7 +12,7 @@ Invariants:
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -20,7 +20,6 @@ from lsmcli.engine import catalog
 from lsmcli.engine.block_chain import read_chain
 from lsmcli.engine.block_codec import codec_required
 from lsmcli.engine.changes import Changes
-from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import (
     READER_RETRIES_MAX,
     TREE_ID_CATALOG,
@@ -247,10 +246,12 @@ class Database(Changes):
                 self.forest_renew()
             raise self.too_old()
 
-    def load(self, packed: bytes) -> bytes:
-        """The bytes of an out-of-line value, from its packed reference."""
+    def load(self, packed: bytes, forest: Forest | None = None) -> bytes:
+        """The bytes of an out-of-line value, from its packed reference; forest: in which that was found, None for the
+        present one. In a reader another scan may have gone on to a newer one, where the value need not be any more."""
         with self.lock:
-            forest = self.usable()
+            newest = self.usable()
+            forest = newest if forest is None else forest
             try:
                 return read_chain(forest.file.grid, CHAIN_REFERENCE.unpack(packed), BlockKind.LARGE)
             except DamageError:
@@ -268,7 +269,7 @@ class Database(Changes):
 
     def scan_columns(
         self, tree_id: int, start: bytes | None, end: bytes | None, *, reverse: bool, entries_first: int
-    ) -> Iterator[Columns]:
+    ) -> ScanSteps:
         """The entries of a range as columns, chunk by chunk: the state of this moment. See Keyspace.scan."""
         with self.lock:
             self.usable()

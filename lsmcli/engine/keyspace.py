@@ -7,7 +7,7 @@ Invariants:
   again for each chunk and sees the state of its beginning.
 """
 
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from functools import partial
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, TypeVar, overload
@@ -230,26 +230,9 @@ class Keyspace(MutableMapping[bytes, bytes]):
         columns = self._database.scan_columns(
             self._tree_id, start, end, reverse=reverse, entries_first=min(ENTRIES_FIRST, limit or ENTRIES_FIRST)
         )
-        pairs_of = partial(self._pairs, reverse=reverse, keys_only=keys_only)
+        pairs_of = partial(_pairs, load=columns.load, reverse=reverse, keys_only=keys_only)
         pairs: Iterator[tuple[bytes, bytes]] = chain.from_iterable(map(pairs_of, columns))
         return pairs if limit is None else islice(pairs, limit)
-
-    def _pairs(self, columns: Columns, *, reverse: bool, keys_only: bool) -> Iterator[tuple[bytes, bytes]]:
-        """The entries of one chunk in the order that is asked for."""
-        keys, values, flags = columns
-        if keys_only:
-            return zip(reversed(keys) if reverse else keys, repeat(b""), strict=False)
-        pairs: Iterator[tuple[bytes, bytes]]
-        pairs = zip(reversed(keys), reversed(values), strict=True) if reverse else zip(keys, values, strict=True)
-        if FLAG_LARGE in flags:
-            # One at a time, as they are asked for: a chunk of them may be larger than memory.
-            load = self._database.load
-            flags_in_order = reversed(flags) if reverse else iter(flags)
-            return (
-                (key, load(value) if flag & FLAG_LARGE else value)
-                for (key, value), flag in zip(pairs, flags_in_order, strict=True)
-            )
-        return pairs
 
     def count(self, start: bytes | None = None, end: bytes | None = None, prefix: bytes | None = None) -> int:
         """How many keys are in [start, end) or have this prefix: exact, so it reads them all."""
@@ -292,3 +275,22 @@ class Keyspace(MutableMapping[bytes, bytes]):
     def clear(self) -> None:
         """Removes every key, as one atomic op."""
         self.delete_range()
+
+
+def _pairs(
+    columns: Columns, *, load: Callable[[bytes], bytes], reverse: bool, keys_only: bool
+) -> Iterator[tuple[bytes, bytes]]:
+    """The entries of one chunk in the order that is asked for; load() reads a large value."""
+    keys, values, flags = columns
+    if keys_only:
+        return zip(reversed(keys) if reverse else keys, repeat(b""), strict=False)
+    pairs: Iterator[tuple[bytes, bytes]]
+    pairs = zip(reversed(keys), reversed(values), strict=True) if reverse else zip(keys, values, strict=True)
+    if FLAG_LARGE in flags:
+        # One at a time, as they are asked for: a chunk of them may be larger than memory.
+        flags_in_order = reversed(flags) if reverse else iter(flags)
+        return (
+            (key, load(value) if flag & FLAG_LARGE else value)
+            for (key, value), flag in zip(pairs, flags_in_order, strict=True)
+        )
+    return pairs

@@ -78,6 +78,10 @@ class ScanSteps(Iterator[Columns]):
             self._yielded = True
             return columns
 
+    def load(self, packed: bytes) -> bytes:
+        """The bytes of an out-of-line value of the last columns, from its packed reference. See Database.load."""
+        return self._database.load(packed, self._forest)
+
     def close(self) -> None:
         with self._database.lock:
             if self._scan is not None:

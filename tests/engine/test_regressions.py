@@ -12,7 +12,15 @@ import lsmcli
 from lsmcli.engine import constants, superblock, table_memory
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.database import Database
-from lsmcli.engine.errors import DamageError, FileError, LsmError, NoSpaceError, OutcomeUnknownError, ReadOnlyError
+from lsmcli.engine.errors import (
+    DamageError,
+    FileError,
+    LsmError,
+    NoSpaceError,
+    OutcomeUnknownError,
+    ReadOnlyError,
+    SnapshotTooOldError,
+)
 from lsmcli.engine.forest import Forest
 from lsmcli.engine.inspector import inspect_block
 from lsmcli.engine.schema import BLOCK_HEADER, BlockKind, Superblock
@@ -95,9 +103,9 @@ def test_a_scan_reads_large_values_one_at_a_time(monkeypatch: pytest.MonkeyPatch
     loaded: list[bytes] = []
     load = database.load
 
-    def load_counted(packed: bytes) -> bytes:
+    def load_counted(packed: bytes, forest: Forest | None = None) -> bytes:
         loaded.append(packed)
-        return load(packed)
+        return load(packed, forest)
 
     monkeypatch.setattr(database, "load", load_counted)
     for reverse in (False, True):
@@ -144,6 +152,27 @@ def test_a_reader_that_was_overtaken_knows_the_trees_of_the_state_that_it_went_t
         writer.compact()
         reader.forest.file.grid.cache.clear()
     assert reader.trees() == ["main", "created"]
+
+
+def test_a_scan_that_was_overtaken_is_told_so_though_another_question_took_the_reader_on() -> None:
+    storage = file_new()
+    writer = opened(storage)
+    writer.put(b"key", b"old")
+    for i in range(20):
+        writer.put(b"large%02d" % i, LARGE)
+    writer.checkpoint()
+    reader = opened(storage, writable=False)
+    scan = reader.scan(b"large")
+    assert next(scan) == (b"large00", LARGE)
+    while reader.get(b"key") == b"old":
+        writer.put(b"key", b"new")
+        for i in range(20):
+            writer.put(b"large%02d" % i, bytes(reversed(LARGE)))
+        writer.checkpoint()
+        writer.compact()
+        reader.forest.file.grid.cache.clear()
+    with pytest.raises(SnapshotTooOldError):
+        list(scan)
 
 
 def test_a_checkpoint_after_a_discarded_scope_leaves_a_usable_start_for_the_next_one() -> None:

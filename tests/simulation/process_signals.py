@@ -62,8 +62,9 @@ def strike_shell(folder: Path, how: str, rng: random.Random) -> str:
             shell.send_signal(signal.SIGCONT)
         if not STRIKES[how]:
             shell.answer("get --json key0", '"value0"')
-            shell.keys("\x04")
-        code = shell.exit_code()
+            code = shell.leave()
+        else:
+            code = shell.exit_code()
     assert code in (STRIKES[how] or {0}), f"the shell ended with {code}"
     assert "Traceback" not in shell.shown, shell.shown[-2000:]
     return _look(path, seen)

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
 import time
 from codecs import getincrementaldecoder
@@ -14,8 +15,9 @@ import lsmcli
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 
-SECONDS_MAX = 60.0  # no test depends on it unless it fails
+SECONDS_MAX = 20.0  # no test depends on it unless it fails
 REDRAW_S = 0.5
+PATIENCE_S = 2.0
 
 
 class Terminal:
@@ -39,6 +41,8 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._terminal)
+        if kind is not None:
+            os.kill(self._pid, signal.SIGKILL)  # a test that failed must not wait for it
         os.waitpid(self._pid, 0)
 
     @property
@@ -106,9 +110,21 @@ class Terminal:
         os.close(self._terminal)
         self._terminal = os.open(os.devnull, os.O_RDONLY)
 
-    def exit_code(self) -> int:
-        """Wait for the end."""
+    def leave(self) -> int:
+        """Ctrl-D, and wait for the end. Pressed again now and then: what is pressed between two prompts, before the
+        shell has the terminal in its hands again, is lost, as it is in any shell."""
+        self.keys("\x04")
+        return self.exit_code(again="\x04")
+
+    def exit_code(self, *, again: str = "") -> int:
+        """Wait for the end, and press these keys from time to time. AssertionError if it does not come."""
+        until = time.monotonic() + SECONDS_MAX
         while True:
+            assert time.monotonic() < until, self.shown[-2000:]
+            if not select.select([self._terminal], [], [], PATIENCE_S)[0]:
+                if again:
+                    os.write(self._terminal, again.encode())
+                continue
             try:
                 some = os.read(self._terminal, 65536)
             except OSError:
