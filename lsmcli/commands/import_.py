@@ -196,7 +196,7 @@ def run_import(
         progress.close()
     counts.rejected = rejects.count
     finish(session, counts, rejects, options, monotonic() - began_s)
-    interrupts.check()  # one that came while all was being stored: the import is done, but nothing that follows it
+    interrupts.check_terminated()
 
 
 def import_source(source: Source, reader: Reader, target: Target, counts: Counts, interrupts: Interrupts) -> None:

@@ -57,6 +57,12 @@ class Interrupts:
         if self._signal:
             self._stop()
 
+    def check_terminated(self) -> None:
+        """Raise if SIGTERM came. To be called when all is done: Ctrl-C was meant for that and came too late, but a
+        shell or a script is not to go on."""
+        if self._signal == signal.SIGTERM:
+            self._stop()
+
     def guarded(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Pass pieces on; a signal is heeded before and while the next one is waited for."""
         source = iter(pieces)

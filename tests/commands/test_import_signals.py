@@ -149,6 +149,24 @@ def test_a_signal_during_the_last_step_comes_too_late(lsm: Lsm, monkeypatch: pyt
     assert lsm.ok("scan") == rows(1, 20)
 
 
+def test_a_shell_or_a_script_does_not_go_on_when_sigterm_came_during_the_last_step(
+    lsm: Lsm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Forest.write
+    (tmp_path / "rows.tsv").write_bytes(rows(1, 20))
+
+    def write_signalled(self: Forest, entries: list[Entry], body: bytes) -> None:
+        kill_self(signal.SIGTERM)
+        write(self, entries, body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forest, "write", write_signalled)
+        result = lsm("exec", stdin=f"import {tmp_path}/rows.tsv\nput after 1\n".encode())
+    assert result.code == 143
+    assert "imported=20 " in result.err
+    assert lsm.ok("scan") == rows(1, 20)
+
+
 def test_a_signal_while_a_piece_is_waited_for_is_heeded_at_once() -> None:
     def never() -> Iterator[bytes]:
         kill_self(signal.SIGTERM)
