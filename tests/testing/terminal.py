@@ -15,7 +15,7 @@ import lsmcli
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 
-SECONDS_MAX = 20.0  # no test depends on it unless it fails
+SECONDS_MAX = 60.0  # no test depends on it unless it fails
 REDRAW_S = 0.5
 PATIENCE_S = 2.0
 
