@@ -22,15 +22,15 @@ def _rounds(tally: Tally, count: int, marks: Counter[str]) -> Counter[int]:
     return given
 
 
-def test_a_class_with_situations_left_gets_twice_the_time() -> None:
+def test_a_class_with_situations_left_gets_eight_times_the_time() -> None:
     tally = Tally(_CLASSES)
-    assert _rounds(tally, 30, Counter()) == {1: 10, 2: 20}
+    assert _rounds(tally, 90, Counter()) == {1: 10, 2: 80}
     assert tally.never_met() == [(2, "the rare one")]
 
 
 def test_once_they_are_met_the_other_classes_catch_up() -> None:
     tally = Tally(_CLASSES)
-    _rounds(tally, 30, Counter())
-    _rounds(tally, 30, Counter({"the rare one": 1}))
+    _rounds(tally, 90, Counter())
+    _rounds(tally, 72, Counter({"the rare one": 1}))
     assert tally.never_met() == []
-    assert tally.seconds == {1: 30.0, 2: 30.0}
+    assert tally.seconds == {1: 81.0, 2: 81.0}
