@@ -29,7 +29,7 @@ ENGINE_ORDER = """
     lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_ahead storage
     guard op_columns op_path
     superblock_quorums superblock wal_entry wal_run wal_recovery wal
-    free_set block_cache block_codec grid block_chain
+    free_set block_cache block_codec block_header grid block_chain
     table_info value_block index_block columns table_memory memory_merge block_fill table table_iterator
     manifest_level manifest_log manifest
     compression compaction_policy compaction_context compaction bar checkpoint_pace

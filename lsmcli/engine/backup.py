@@ -25,13 +25,13 @@ from typing import Final, NamedTuple
 from lsmcli.engine import file_name, storage_errors
 from lsmcli.engine import superblock as superblock_zone
 from lsmcli.engine.block_chain import chain_addresses
+from lsmcli.engine.block_header import verify_block
 from lsmcli.engine.constants import GRID_OFFSET, MIB, READER_RETRIES_MAX
 from lsmcli.engine.content_checksum import checksum_of_file
 from lsmcli.engine.contents import contents_of
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.database import Database
 from lsmcli.engine.errors import DamageError, FileError, StateError
-from lsmcli.engine.grid import verify_block
 from lsmcli.engine.lock_holder import Writer
 from lsmcli.engine.opening import open_database
 from lsmcli.engine.schema import BlockKind, ChainReference, WalRecordKind

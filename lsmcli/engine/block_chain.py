@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Final
 
+from lsmcli.engine.block_header import HEADER_SIZE, ZONE_BY_KIND, block_damage
 from lsmcli.engine.constants import BLOCK_SIZE_MIN
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.free_set import FreeSet, Reservation
-from lsmcli.engine.grid import HEADER_SIZE, ZONE_BY_KIND, Grid, block_damage
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.schema import (
     CHAIN_HEAD,
     CHAIN_NONE,

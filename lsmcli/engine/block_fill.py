@@ -17,7 +17,7 @@ The columns hold sizes in the place of offsets (see sized_columns), so they are 
 from typing import Final, NamedTuple
 
 from lsmcli.engine.block_codec import RAW_SHARE, BlockCodec, sized_body
-from lsmcli.engine.entry_pack import fingerprints_of_packed, pack_fingerprints
+from lsmcli.engine.entry_pack import pack_fingerprints
 from lsmcli.engine.schema import BLOCK_HEADER, FLAG_LARGE, FLAG_TOMBSTONE, VALUE_BLOCK_HEAD, Codec
 from lsmcli.engine.sized_columns import fit_sizes, offsets_of, sizes_of
 from lsmcli.engine.value_block import offset_width_for, sizes_packed, value_block_size
@@ -105,7 +105,9 @@ class BlockFill:
         self._values += b"".join(values)
         self._fingerprints += pack_fingerprints(keys)
 
-    def add_packed(self, packed: bytearray, at: int, count: int, keys_size: int, values_size: int) -> None:
+    def add_packed(
+        self, packed: bytearray, at: int, count: int, keys_size: int, values_size: int, fingerprints: bytes
+    ) -> None:
         """Takes over what pack_entries() gave for `count` entries, with offsets as wide as the file's: packed[at:]."""
         width = self._width
         values_at = at + (count + 1) * width
@@ -117,7 +119,7 @@ class BlockFill:
             self._flags += view[flags_at : flags_at + count]
             self._keys += view[flags_at + count : flags_at + count + keys_size]
             self._values += view[values_end - values_size : values_end]
-        self._fingerprints += fingerprints_of_packed(packed, at, count, width)
+        self._fingerprints += fingerprints
 
     def take(self) -> FilledBlock:
         """The next block, of the first entries, of which there is at least one. Raises LibraryError."""

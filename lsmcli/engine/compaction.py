@@ -35,7 +35,7 @@ from lsmcli.engine.piece_merge import PackedBlock, PieceMerge
 from lsmcli.engine.table import TableBuilder
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.table_iterator import TableIterator
-from lsmcli.engine.value_block import offset_width_for, value_block_size
+from lsmcli.engine.value_block import OFFSETS_AT, offset_width_for, value_block_size
 
 # A job's work is counted in steps: a block is read in one, and written in another.
 STEPS_PER_BLOCK = 2
@@ -127,7 +127,7 @@ def merge_packed(
         memory,
         grid.block_size - value_block_size(0, 0, 0, grid.block_size),
         offset_width_for(grid.block_size),
-        schema.VALUE_BLOCK_HEAD.size,
+        OFFSETS_AT,
         not keep_tombstones,
         schema.CHAIN_REFERENCE.size,
     )

@@ -1,5 +1,6 @@
-# Structs of C of the modules that merge, for compiled code alone: what several of them use, and pointers to functions,
-# which cannot be said in Python. Nothing of this exists at run time; see docs/internals/hot_loops.md.
+# Structs and small functions of C of the modules that merge, for compiled code alone: what several of them use, and
+# pointers to functions, which cannot be said in Python. Nothing of this exists at run time; see
+# docs/internals/hot_loops.md.
 #
 #     SecondThread ── Task ──> PieceMerge: PieceState ── EntrySource ──> MemoryRuns: RunsState
 
@@ -100,6 +101,43 @@ cdef struct PieceState:
     Py_ssize_t head_size
     Py_ssize_t out_count
     PackedFigures *figures
+    unsigned char *fingerprints  # of each block count_max times two bytes
+    Py_ssize_t count_max  # entries of a block
+    const unsigned int *crc_tables
     unsigned char *lost
     Py_ssize_t lost_size
     Task task
+
+# A little-endian number of 2 or 4 bytes: item i of a column.
+cdef inline Py_ssize_t offset_of(const unsigned char *column, Py_ssize_t i, Py_ssize_t width) noexcept nogil:
+    cdef const unsigned char *at = column + i * width
+    cdef Py_ssize_t offset = at[0] | (at[1] << 8)
+    if width == 4:
+        offset |= (at[2] << 16) | (<Py_ssize_t> at[3] << 24)
+    return offset
+
+cdef inline void put_offset(unsigned char *column, Py_ssize_t i, Py_ssize_t offset, Py_ssize_t width) noexcept nogil:
+    cdef unsigned char *out = column + i * width
+    out[0] = offset & 0xFF
+    out[1] = (offset >> 8) & 0xFF
+    if width == 4:
+        out[2] = (offset >> 16) & 0xFF
+        out[3] = (offset >> 24) & 0xFF
+
+# The CRC-32 that zlib computes, four bytes at a time, with the tables that entry_pack.crc_tables() gives.
+cdef inline unsigned int crc32_of(const unsigned int *tables, const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    cdef unsigned int crc = 0xFFFFFFFF
+    while size >= 4:
+        crc = (
+            tables[768 + ((crc ^ data[0]) & 0xFF)]
+            ^ tables[512 + (((crc >> 8) ^ data[1]) & 0xFF)]
+            ^ tables[256 + (((crc >> 16) ^ data[2]) & 0xFF)]
+            ^ tables[((crc >> 24) ^ data[3]) & 0xFF]
+        )
+        data += 4
+        size -= 4
+    while size > 0:
+        crc = tables[(crc ^ data[0]) & 0xFF] ^ (crc >> 8)
+        data += 1
+        size -= 1
+    return ~crc

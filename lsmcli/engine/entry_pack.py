@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from contextlib import suppress
-from itertools import accumulate, pairwise, repeat
+from itertools import accumulate, repeat
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
@@ -31,6 +31,7 @@ if cython.compiled:
     import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
     from cython.cimports.libc.string import memcmp, memcpy
+    from cython.cimports.lsmcli.engine import compiled_types as types
 
 COMPILED: Final = bool(cython.compiled)
 
@@ -125,16 +126,6 @@ def pack_fingerprints(keys: list[bytes]) -> bytes:
         return _pack_fingerprints(keys)
     crcs = struct.pack(f"<{len(keys)}I", *map(crc32, keys))
     return memoryview(crcs).cast("H")[::2].tobytes()
-
-
-def fingerprints_of_packed(packed: bytearray, at: int, count: int, width: int) -> bytes:
-    """pack_fingerprints() of the keys of what pack_entries() gave for `count` entries: packed[at:]. 0.01 µs per key."""
-    assert width in _CODES and 0 <= count and 0 <= at and at + 2 * (count + 1) * width + count <= len(packed)
-    if cython.compiled:
-        return _fingerprints_of_packed(packed, at, count, width)
-    offsets = struct.unpack_from(f"<{count + 1}{_CODES[width]}", packed, at)
-    keys_at = at + 2 * (count + 1) * width + count
-    return pack_fingerprints([bytes(packed[keys_at + a : keys_at + b]) for a, b in pairwise(offsets)])
 
 
 def crc_tables() -> bytes:
@@ -373,28 +364,6 @@ def _measure_packed(
 
 
 @cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _crc32(data: cython.p_const_uchar, size: cython.Py_ssize_t, table: cython.p_uint) -> cython.uint:
-    """The CRC-32 that zlib computes, four bytes at a time."""
-    crc: cython.uint = 0xFFFFFFFF
-    while size >= 4:
-        crc = (
-            table[768 + ((crc ^ data[0]) & 0xFF)]
-            ^ table[512 + (((crc >> 8) ^ data[1]) & 0xFF)]
-            ^ table[256 + (((crc >> 16) ^ data[2]) & 0xFF)]
-            ^ table[((crc >> 24) ^ data[3]) & 0xFF]
-        )
-        data += 4
-        size -= 4
-    while size > 0:
-        crc = table[(crc ^ data[0]) & 0xFF] ^ (crc >> 8)
-        data += 1
-        size -= 1
-    return ~crc
-
-
-@cython.cfunc
 def _pack_fingerprints(keys: list[bytes]) -> bytes:
     i: cython.Py_ssize_t
     key: bytes
@@ -404,34 +373,7 @@ def _pack_fingerprints(keys: list[bytes]) -> bytes:
     table: cython.p_uint = cython.cast(cython.p_uint, PyBytes_AS_STRING(_CRC_TABLES))
     for i in range(len(keys)):
         key = keys[i]
-        crc = _crc32(key, len(key), table)
-        out[0] = crc & 0xFF
-        out[1] = (crc >> 8) & 0xFF
-        out += 2
-    return column
-
-
-@cython.cfunc
-def _fingerprints_of_packed(
-    packed: bytearray, at: cython.Py_ssize_t, count: cython.Py_ssize_t, width: cython.Py_ssize_t
-) -> bytes:
-    i: cython.Py_ssize_t
-    crc: cython.uint
-    key_at: cython.Py_ssize_t
-    key_end: cython.Py_ssize_t
-    column: bytes = PyBytes_FromStringAndSize(cython.NULL, 2 * count)
-    out: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(column))
-    table: cython.p_uint = cython.cast(cython.p_uint, PyBytes_AS_STRING(_CRC_TABLES))
-    whole: cython.p_uchar = packed
-    offsets: cython.p_const_uchar = whole + at
-    keys: cython.p_const_uchar = offsets + 2 * (count + 1) * width + count
-    keys_size: cython.Py_ssize_t = len(packed) - at - 2 * (count + 1) * width - count
-    for i in range(count):
-        key_at = _offset(offsets, i, width)
-        key_end = _offset(offsets, i + 1, width)
-        if not 0 <= key_at <= key_end <= keys_size:
-            raise ValueError("these columns were not packed here")
-        crc = _crc32(keys + key_at, key_end - key_at, table)
+        crc = types.crc32_of(table, key, len(key))
         out[0] = crc & 0xFF
         out[1] = (crc >> 8) & 0xFF
         out += 2
@@ -445,6 +387,6 @@ if not (TYPE_CHECKING or COMPILED or PURE):
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._entry_pack import (  # noqa: F401, I001
-            COMPILED, crc_tables, fingerprints_of_packed, fit_entries, measure_entries, measure_packed, pack_entries,
-            pack_fingerprints, unpack_entries,
+            COMPILED, crc_tables, fit_entries, measure_entries, measure_packed, pack_entries, pack_fingerprints,
+            unpack_entries,
         )  # fmt: skip

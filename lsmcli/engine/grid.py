@@ -27,7 +27,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from lsmcli.engine.block_cache import BlockCache
-from lsmcli.engine.block_codec import BlockCodec, codec_problem
+from lsmcli.engine.block_codec import BlockCodec
+from lsmcli.engine.block_header import HEADER_SIZE, ZONE_BY_KIND, block_damage, header_packed, problem_of, size_of
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import GRID_OFFSET, KIB, MIB, key_size_max_for
 from lsmcli.engine.errors import DamageError, FileError, NoSpaceError
@@ -35,22 +36,10 @@ from lsmcli.engine.free_set import BLOCK_COUNT_MAX, FreeSet, Reservation
 from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockHeader, BlockKind, BlockReference, Codec
 from lsmcli.engine.storage import Storage
 
-HEADER_SIZE: Final = BLOCK_HEADER.size
-
 # The file grows by a sixteenth of itself: few calls for a large file, little slack in a small one.
 EXTENT_SIZE_MIN: Final = 512 * KIB
 EXTENT_SIZE_MAX: Final = 64 * MIB
 EXTENT_SHARE_OF_GRID: Final = 16
-
-ZONE_BY_KIND: Final = {
-    BlockKind.FREE_SET: "free set",
-    BlockKind.MANIFEST: "manifest",
-    BlockKind.INDEX: "index",
-    BlockKind.VALUE: "value",
-    BlockKind.LARGE: "large value",
-}
-ZONE_UNKNOWN: Final = "grid"  # of a block that cannot say what it is
-_KINDS_KNOWN: Final = frozenset(int(kind) for kind in BlockKind)
 
 T = TypeVar("T")
 
@@ -156,15 +145,12 @@ class Grid:
         self.bytes_read += len(data)
         if len(data) < HEADER_SIZE:
             raise block_damage(ZONE_BY_KIND[kind], address, "the file ends before it")
-        header = BLOCK_HEADER.unpack(data)
-        problem = _reference_problem(header, reference, kind) or _header_problem(
-            header, data, self.uuid, self.block_size
-        )
-        if not problem and prefix_size is None:
-            problem = _body_problem(header, data)
-        if problem:
-            raise block_damage(ZONE_BY_KIND[kind], address, problem)
-        return data[: header.size]
+        size = size_of(data, reference, kind, self.uuid, self.block_size, whole=prefix_size is None)
+        if size == 0:
+            raise block_damage(
+                ZONE_BY_KIND[kind], address, problem_of(data, reference, kind, self.uuid, self.block_size)
+            )
+        return data[:size]
 
     def _read_twin(self, reference: BlockReference, kind: BlockKind, prefix_size: int | None) -> bytes:
         try:
@@ -239,38 +225,39 @@ class Grid:
         body: as stored, at most body_size_max bytes; size_decoded: of header and body before the codec. One write of
         block_size for each copy. Raises what Storage.write raises.
         """
-        assert self.free_set is not None
         assert len(body) <= self.body_size_max
         assert address != address_twin
         size = HEADER_SIZE + len(body)
         self.compresses |= codec != Codec.NONE
-        header = BLOCK_HEADER.pack(
-            BlockHeader(
-                checksum=bytes(CHECKSUM_SIZE),
-                checksum_body=checksum(body),
-                uuid=self.uuid,
-                address=address,
-                address_twin=address_twin,
-                size=size,
-                size_decoded=size if codec == Codec.NONE else size_decoded,
-                tree_id=tree_id,
-                kind=kind,
-                codec=codec,
-                level=level,
-                reserved_a=0,
-                reserved_b=0,
-                snapshot=snapshot,
-                reserved_c=0,
-            )
-        )[CHECKSUM_SIZE:]
-        checksum_header = checksum(header)
-        data = b"".join((checksum_header, header, body, bytes(self.block_size - size)))
+        if codec == Codec.NONE:
+            size_decoded = size
+        header = header_packed(
+            checksum(body), self.uuid, address, address_twin, size, size_decoded, tree_id, kind, codec, level, snapshot
+        )
+        data = b"".join((header, body, bytes(self.block_size - size)))
         for copy in (address, address_twin) if address_twin else (address,):
-            assert self.free_set.is_writable(copy)
-            self.cache.remove(copy)
-            self.storage.write(self.offset(copy), data)
-            self.bytes_written += len(data)
-        return BlockReference(address, address_twin, checksum_header)
+            self._store(copy, data)
+        return BlockReference(address, address_twin, header[:CHECKSUM_SIZE])
+
+    def write_whole(
+        self, address: int, kind: BlockKind, block: memoryview, size: int, *, tree_id: int, snapshot: int, level: int
+    ) -> BlockReference:
+        """As write(), of a block of one copy, not compressed, whose bytes stand where they will be: block has
+        block_size bytes, its body begins behind the header, which comes in here, and from `size` on there are zeros."""
+        header = header_packed(
+            checksum(block[HEADER_SIZE:size]), self.uuid, address, 0, size, size, tree_id, kind, 0, level, snapshot
+        )
+        block[:HEADER_SIZE] = header
+        self._store(address, block)
+        return BlockReference(address, 0, header[:CHECKSUM_SIZE])
+
+    def _store(self, address: int, data: bytes | memoryview) -> None:
+        assert self.free_set is not None
+        assert len(data) == self.block_size
+        assert self.free_set.is_writable(address)
+        self.cache.remove(address)
+        self.storage.write(self.offset(address), data)
+        self.bytes_written += self.block_size
 
     def repair(self) -> int:
         """Rewrites the bad copies that reading met from their twins; the number of copies written.
@@ -416,64 +403,3 @@ class Grid:
 def block_count_of(file_size: int, block_size: int) -> int:
     """Whole blocks that a file of this size, in bytes, has room for."""
     return max(0, file_size - GRID_OFFSET) // block_size
-
-
-def verify_block(data: bytes, uuid: bytes, address: int) -> BlockHeader:
-    """The header of a raw block that stands at `address`, when the block is whole and of this file.
-
-    For looking at a file whose references are lost. `data` is all of the block, padding included.
-    Raises DamageError; its zone is "grid" where the block cannot say what it is.
-    """
-    if len(data) < HEADER_SIZE:
-        raise block_damage(ZONE_UNKNOWN, address, "the file ends before it")
-    header = BLOCK_HEADER.unpack(data)
-    if problem := _header_problem(header, data, uuid, len(data)):
-        raise block_damage(ZONE_UNKNOWN, address, problem)
-    if header.kind not in _KINDS_KNOWN:
-        raise block_damage(ZONE_UNKNOWN, address, f"its kind, {header.kind}, is unknown")
-    zone = ZONE_BY_KIND[BlockKind(header.kind)]
-    if address not in (header.address, header.address_twin):
-        raise block_damage(zone, address, f"it was written for block {header.address}")
-    if problem := _body_problem(header, data):
-        raise block_damage(zone, address, problem)
-    return header
-
-
-def block_damage(zone: str, address: int, problem: str) -> DamageError:
-    """The error for a block that is not what it should be, in one line."""
-    return DamageError(
-        f"block {address} ({zone}) is damaged: {problem}; verify the file to see what is affected",
-        zone=zone,
-        address=address,
-    )
-
-
-def _reference_problem(header: BlockHeader, reference: BlockReference, kind: BlockKind) -> str:
-    """Why a header is not the one that the reference means; "" when it is."""
-    if header.checksum != reference.checksum:
-        return "it is not the block that its reference means: lost, overwritten or reused"
-    if header.kind != kind:
-        return f"it is of kind {header.kind}, where kind {kind:d} is expected"
-    if header.address != reference.address or header.address_twin != reference.address_twin:
-        return f"it was written for block {header.address}"
-    return ""
-
-
-def _header_problem(header: BlockHeader, data: bytes, uuid: bytes, block_size: int) -> str:
-    """What is wrong with a header by itself; "" when nothing is."""
-    if checksum(data[CHECKSUM_SIZE:HEADER_SIZE]) != header.checksum:
-        return "its header does not match its checksum"
-    if header.uuid != uuid:
-        return "it belongs to another file"
-    if not HEADER_SIZE <= header.size <= block_size:
-        return f"its size, {header.size} bytes, does not fit a block of {block_size}"
-    return codec_problem(header, block_size)
-
-
-def _body_problem(header: BlockHeader, data: bytes) -> str:
-    """What is wrong with the body under a good header; "" when nothing is."""
-    if len(data) < header.size:
-        return "the file ends inside it"
-    if checksum(memoryview(data)[HEADER_SIZE : header.size]) != header.checksum_body:
-        return "its body does not match its checksum"
-    return ""

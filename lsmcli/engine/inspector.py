@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from lsmcli.engine import constants, schema
 from lsmcli.engine import superblock as superblock_zone
+from lsmcli.engine.block_header import verify_block
 from lsmcli.engine.constants import SNAPSHOT_LATEST, superblock_copy_offset
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import DamageError, LsmError
-from lsmcli.engine.grid import block_count_of, verify_block
+from lsmcli.engine.grid import block_count_of
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import decode_block
 from lsmcli.engine.opening import open_database

@@ -38,9 +38,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
+from lsmcli.engine.block_header import HEADER_SIZE, block_damage
 from lsmcli.engine.constants import KEY_SIZE_MIN, LEVELS, key_size_max_for
 from lsmcli.engine.errors import DamageError
-from lsmcli.engine.grid import HEADER_SIZE, Grid, block_damage
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.schema import (
     CHAIN_HEAD,
     REFERENCE_NONE,

@@ -8,10 +8,11 @@ Invariants:
 from typing import Final, NamedTuple
 
 from lsmcli.engine.block_chain import PAYLOAD_OFFSET, read_free_set
+from lsmcli.engine.block_header import HEADER_SIZE
 from lsmcli.engine.constants import SNAPSHOT_LATEST
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.free_set import FreeSet
-from lsmcli.engine.grid import HEADER_SIZE, Grid
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import decode_block
 from lsmcli.engine.salvage_survey import Survey, read_padded

@@ -18,10 +18,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from lsmcli.engine.block_header import verify_block
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import KEY_SIZE_MAX, MIB, key_size_max_for
 from lsmcli.engine.errors import DamageError, FileError
-from lsmcli.engine.grid import Grid, verify_block
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import FINGERPRINT_SIZE, IndexBlock, fingerprint
 from lsmcli.engine.salvage_survey import read_padded
 from lsmcli.engine.salvage_tables import Piece, Rank, Source

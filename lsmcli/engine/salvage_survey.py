@@ -18,10 +18,10 @@ from typing import Final, NamedTuple
 
 from lsmcli.engine import constants, schema, superblock_quorums
 from lsmcli.engine import superblock as superblock_zone
+from lsmcli.engine.block_header import HEADER_SIZE, verify_block
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.errors import DamageError, FileError, FormatError, NewerFormatError, ReadOnlyError
 from lsmcli.engine.free_set import BLOCK_COUNT_MAX
-from lsmcli.engine.grid import HEADER_SIZE, verify_block
 from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockHeader, BlockKind, Superblock
 from lsmcli.engine.scratch_file import Scratch
 from lsmcli.engine.storage import Storage

@@ -17,10 +17,11 @@ How the order is known:
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from lsmcli.engine.block_header import verify_block
 from lsmcli.engine.constants import SNAPSHOT_LATEST, key_size_max_for
 from lsmcli.engine.errors import DamageError, FileError
 from lsmcli.engine.free_set import FreeSet
-from lsmcli.engine.grid import Grid, verify_block
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock
 from lsmcli.engine.manifest_log import LoggedTable, decode_block
 from lsmcli.engine.salvage_manifest import Manifest, find_state, free_set_of, in_use, read_manifest, was_released

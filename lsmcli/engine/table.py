@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lsmcli.engine.block_merge import Run
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import key_size_max_for
-from lsmcli.engine.entry_pack import fingerprints_of_packed, fit_entries
+from lsmcli.engine.entry_pack import fit_entries
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprints_packed, index_block_size
@@ -34,13 +34,13 @@ from lsmcli.engine.schema import (
     BLOCK_HEADER,
     FLAG_LARGE,
     FLAG_TOMBSTONE,
-    VALUE_BLOCK_HEAD,
     BlockKind,
     BlockReference,
     Codec,
 )
 from lsmcli.engine.table_info import TableInfo
 from lsmcli.engine.value_block import (
+    OFFSETS_AT,
     StoredValue,
     ValueBlock,
     encode_value_block,
@@ -133,18 +133,26 @@ class TableBuilder:
         count, key_first, key_last = block.count, block.key_first, block.key_last
         assert not self._keys and self._key_last < key_first <= key_last
         self._key_last = key_last
-        buffer, at = block.buffer, block.at
+        tombstones, large, keys_size, values_size = block.tombstones, block.large, block.keys_size, block.values_size
         if self._fill is not None:
-            self._fill.add_packed(buffer, at + VALUE_BLOCK_HEAD.size, count, block.keys_size, block.values_size)
+            columns_at = block.at + OFFSETS_AT
+            self._fill.add_packed(block.buffer, columns_at, count, keys_size, values_size, block.fingerprints)
             self._write_filled(self._fill)
             return
-        width = self._offset_width
-        fingerprints = fingerprints_of_packed(buffer, at + VALUE_BLOCK_HEAD.size, count, width)
-        body = memoryview(buffer)[at : at + block.size]
-        keys_size, values_size = block.keys_size, block.values_size
-        encode_value_block_head(count, block.tombstones, block.large, keys_size, values_size, body)
+        self._make_room(key_last, count)
+        whole = memoryview(block.buffer)[block.at : block.at + self._block_size]
+        encode_value_block_head(count, tombstones, large, keys_size, values_size, whole[BLOCK_HEADER.size :])
+        reference = self._grid.write_whole(
+            self._acquire(),
+            BlockKind.VALUE,
+            whole,
+            block.size,
+            tree_id=self._tree_id,
+            snapshot=self._snapshot_min,
+            level=self._level,
+        )
         entries_size = keys_size + values_size
-        self._write_body(body, key_first, key_last, count, block.tombstones, block.large, fingerprints, entries_size)
+        self._written(reference, key_first, key_last, count, tombstones, large, block.fingerprints, entries_size)
 
     def finish(self) -> list[TableInfo]:
         """Writes what is left, and returns all tables in key order. The builder is used up then."""
@@ -212,15 +220,8 @@ class TableBuilder:
         codec: int = Codec.NONE,
         size_decoded: int = 0,
     ) -> None:
-        """Writes a value block, and the table before it is closed if its index block would not fit any more."""
-        size = index_block_size(
-            len(self._references) + 1,
-            self._keys_last_size + len(key_last),
-            self._entry_count + entry_count,
-            self._block_size,
-        )
-        if size > self._block_size:
-            self._table_close()
+        """Writes a value block."""
+        self._make_room(key_last, entry_count)
         reference = self._grid.write(
             self._acquire(),
             BlockKind.VALUE,
@@ -231,6 +232,33 @@ class TableBuilder:
             codec=codec,
             size_decoded=size_decoded,
         )
+        self._written(
+            reference, key_first, key_last, entry_count, tombstone_count, large_count, fingerprints, entries_size
+        )
+
+    def _make_room(self, key_last: bytes, entry_count: int) -> None:
+        """Before a value block is written: closes the table if its index block would not fit any more."""
+        size = index_block_size(
+            len(self._references) + 1,
+            self._keys_last_size + len(key_last),
+            self._entry_count + entry_count,
+            self._block_size,
+        )
+        if size > self._block_size:
+            self._table_close()
+
+    def _written(
+        self,
+        reference: BlockReference,
+        key_first: bytes,
+        key_last: bytes,
+        entry_count: int,
+        tombstone_count: int,
+        large_count: int,
+        fingerprints: bytes,
+        entries_size: int,
+    ) -> None:
+        """A value block was written: it belongs to the table."""
         if not self._references:
             self._key_min = key_first
         self._references.append(reference)

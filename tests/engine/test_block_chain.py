@@ -18,11 +18,12 @@ from lsmcli.engine.block_chain import (
     write_chain,
     write_free_set,
 )
+from lsmcli.engine.block_header import HEADER_SIZE
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import BLOCK_SIZE_DEFAULT, GRID_OFFSET
 from lsmcli.engine.errors import DamageError, NoSpaceError
 from lsmcli.engine.free_set import BLOCK_COUNT_MAX, FreeSet
-from lsmcli.engine.grid import HEADER_SIZE, Grid
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
     CHAIN_HEAD,

@@ -9,8 +9,9 @@ import pytest
 import zstandard
 
 from lsmcli.engine.block_codec import RAW_SHARE, codec_available, codec_required
+from lsmcli.engine.block_header import HEADER_SIZE
 from lsmcli.engine.errors import DamageError, LibraryError
-from lsmcli.engine.grid import HEADER_SIZE, Grid
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.schema import VALUE_BLOCK_HEAD, BlockKind, BlockReference, Codec
 from lsmcli.engine.value_block import ValueBlock, encode_value_block, sizes_packed
 from tests.testing.grid import BLOCK_SIZE, grid_new, grid_reopened

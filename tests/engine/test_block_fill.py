@@ -9,7 +9,7 @@ from lsmcli.engine.block_codec import BlockCodec
 from lsmcli.engine.block_fill import BlockFill
 from lsmcli.engine.columns import Columns, concatenate
 from lsmcli.engine.constants import BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, KIB, key_size_max_for, value_inline_max_for
-from lsmcli.engine.entry_pack import pack_entries
+from lsmcli.engine.entry_pack import pack_entries, pack_fingerprints
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.missing import MISSING
 from lsmcli.engine.schema import BlockKind, Codec, TableEventKind
@@ -131,7 +131,8 @@ def test_packed_entries_are_taken_like_lists(rng: random.Random) -> None:
     while start < len(columns.keys):
         part = columns.cut(start, start + rng.randrange(1, 300))
         keys_size, values_size, body = pack_entries(*part, offset_width_for(BLOCK_SIZE_MIN))
-        packed.add_packed(bytearray(b"head" + body + b"more"), 4, len(part.keys), keys_size, values_size)
+        marks = pack_fingerprints(part.keys)
+        packed.add_packed(bytearray(b"head" + body + b"more"), 4, len(part.keys), keys_size, values_size, marks)
         start += len(part.keys)
     while lists.entry_count:
         assert lists.take() == packed.take()

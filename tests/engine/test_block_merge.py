@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from lsmcli.engine.columns import Columns
-from lsmcli.engine.entry_pack import pack_entries, pack_fingerprints
+from lsmcli.engine.entry_pack import pack_entries
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE
 from tests.testing.tables import columns_from, items_random
-from tests.testing.twins import compiled, interpreted, twins
+from tests.testing.twins import compiled, interpreted
 
 MODULE = "lsmcli.engine.block_merge"
 LARGE_SIZE = CHAIN_REFERENCE.size
@@ -69,11 +69,3 @@ def test_no_bytes_make_a_run_read_outside_of_them(rng: random.Random) -> None:
 
 def test_interpreted_there_are_no_runs(rng: random.Random) -> None:
     assert run(interpreted(MODULE), columns_from(items_random(rng, 20))) is None
-
-
-@pytest.mark.parametrize("loops", twins("lsmcli.engine.entry_pack"))
-def test_fingerprints_of_packed_keys_are_those_of_the_keys(rng: random.Random, loops: ModuleType) -> None:
-    for width in (2, 4):
-        keys = sorted({rng.randbytes(rng.randrange(1, 40)) for _ in range(50)})
-        packed = bytearray(b"head" + pack_entries(keys, [b"v"] * len(keys), bytes(len(keys)), width)[2])
-        assert loops.fingerprints_of_packed(packed, 4, len(keys), width) == pack_fingerprints(keys)

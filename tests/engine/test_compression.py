@@ -12,11 +12,11 @@ import pytest
 import lsmcli
 from lsmcli.engine import compression, constants, piece_merge
 from lsmcli.engine.backup import backup
+from lsmcli.engine.block_header import verify_block
 from lsmcli.engine.compression import COMPRESSION_NONE, Compression, compression_named
 from lsmcli.engine.constants import KIB, TREE_ID_CATALOG, TREE_ID_MAIN
 from lsmcli.engine.database import Database
 from lsmcli.engine.errors import DamageError, LibraryError, LimitError, TreeError
-from lsmcli.engine.grid import verify_block
 from lsmcli.engine.inspector import inspect_block, inspect_superblock
 from lsmcli.engine.schema import BLOCK_HEADER, FEATURE_COMPRESSION, BlockKind, Codec, CompressedLevels
 from lsmcli.engine.verifier import verify

@@ -7,11 +7,12 @@ import pytest
 
 from lsmcli.engine import free_set as free_sets
 from lsmcli.engine.block_cache import BlockCache
+from lsmcli.engine.block_header import HEADER_SIZE, ZONE_BY_KIND, verify_block
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import BLOCK_SIZE_DEFAULT, GRID_OFFSET, KIB, MIB
 from lsmcli.engine.errors import DamageError, FileError, NoSpaceError
 from lsmcli.engine.free_set import FreeSet
-from lsmcli.engine.grid import HEADER_SIZE, ZONE_BY_KIND, Grid, block_count_of, verify_block
+from lsmcli.engine.grid import Grid, block_count_of
 from lsmcli.engine.schema import BLOCK_HEADER, BlockHeader, BlockKind, BlockReference
 from tests.testing.grid import BLOCK_SIZE, UUID, MemoryStorage, grid_new, grid_reopened
 

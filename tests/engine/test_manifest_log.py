@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lsmcli.engine.block_header import HEADER_SIZE
 from lsmcli.engine.constants import LEVELS, SNAPSHOT_LATEST
 from lsmcli.engine.errors import DamageError, FileError, NoSpaceError
-from lsmcli.engine.grid import HEADER_SIZE, Grid
+from lsmcli.engine.grid import Grid
 from lsmcli.engine.manifest_log import LogBlock, LoggedTable, ManifestLog, decode_block
 from lsmcli.engine.schema import (
     CHAIN_HEAD,

@@ -10,9 +10,10 @@ import pytest
 
 from lsmcli.engine import piece_merge
 from lsmcli.engine.columns import Columns, drop_tombstones, merge
+from lsmcli.engine.constants import KEY_SIZE_MAX
 from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.entry_order import sort_order
-from lsmcli.engine.entry_pack import pack_entries
+from lsmcli.engine.entry_pack import pack_entries, pack_fingerprints, unpack_entries
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.forest import Forest
 from lsmcli.engine.memory_runs import MemoryRuns
@@ -70,6 +71,13 @@ def runs_of(rng: random.Random, columns: Columns, shared: int = 0) -> MemoryRuns
     return runs
 
 
+def fingerprints_of(packed: bytes, count: int, width: int) -> bytes:
+    """Those of the keys in what pack_entries() gave."""
+    unpacked = unpack_entries(packed, 0, count, width, 0, count, KEY_SIZE_MAX)
+    assert unpacked is not None
+    return pack_fingerprints(unpacked[0])
+
+
 class Merging:
     """One merge of columns, its inputs fed as they are wanted, and what came out: pieces of blocks."""
 
@@ -109,6 +117,7 @@ class Merging:
         assert block.key_first <= block.key_last
         assert block.key_first in body
         assert block.key_last in body
+        assert block.fingerprints == fingerprints_of(body[HEAD:], block.count, self.width_of(block))
         return body[HEAD:]
 
     def width_of(self, block: Any) -> int:

@@ -6,10 +6,11 @@ import struct
 import pytest
 
 from lsmcli.engine import superblock as superblock_zone
+from lsmcli.engine.block_header import HEADER_SIZE
 from lsmcli.engine.checksum import checksum
 from lsmcli.engine.constants import GRID_OFFSET, SUPERBLOCK_COPIES, SUPERBLOCK_COPY_SIZE, superblock_copy_offset
 from lsmcli.engine.errors import FormatError, LsmError
-from lsmcli.engine.grid import HEADER_SIZE, block_count_of
+from lsmcli.engine.grid import block_count_of
 from lsmcli.engine.schema import BLOCK_HEADER, CHECKSUM_SIZE, BlockKind, Superblock
 from tests.testing.lost_parts import blocks, made, salvaged, without, without_superblock
 from tests.testing.operations import BLOCK_SIZE

@@ -9,9 +9,9 @@ import random
 from typing import NamedTuple
 
 from lsmcli.engine import constants
+from lsmcli.engine.block_header import ZONE_BY_KIND
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.free_set import FreeSet
-from lsmcli.engine.grid import ZONE_BY_KIND
 from lsmcli.engine.schema import BLOCK_HEADER, SUPERBLOCK, SUPERBLOCK_COPY_HEAD, BlockKind
 from tests.testing.model import MAIN, Model
 from tests.testing.operations import BLOCK_SIZE, Profile, Run, draw_profile, new_storage, open_database_on

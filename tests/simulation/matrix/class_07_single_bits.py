@@ -18,8 +18,8 @@ Cases: every used byte, and UNUSED others. `python -m tests.simulation.every_bit
 
 from typing import Final
 
+from lsmcli.engine.block_header import ZONE_BY_KIND
 from lsmcli.engine.constants import GRID_OFFSET
-from lsmcli.engine.grid import ZONE_BY_KIND
 from lsmcli.engine.schema import BLOCK_HEADER
 from lsmcli.engine.verifier import verify
 from tests.testing.operations import BLOCK_SIZE, open_database_on

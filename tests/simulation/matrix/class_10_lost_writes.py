@@ -12,7 +12,7 @@ Cases: every write of the run, twice.
 
 from typing import Final
 
-from lsmcli.engine.grid import ZONE_BY_KIND
+from lsmcli.engine.block_header import ZONE_BY_KIND
 from lsmcli.engine.schema import BLOCK_HEADER, BlockKind
 from tests.testing.damage import Claim, claims_of, play_image, right_or_damage, told
 from tests.testing.operations import BLOCK_SIZE, UUID
