@@ -1,7 +1,7 @@
 """The changing half of a database: how puts and removes become ops of the forest, by the shortest way that will do.
 
     put, delete     of the main tree ---- the gate ----> OpForest.put_quick()          almost always
-                       |                    '-- shut, a beat is due, ... --.
+                       |                    '-- shut, no room, ... -------.
                        '-- of another tree ------------------------------> apply_one()
     put_many, write, batch, delete_range --> columns --> apply_columns()
     values out of line, several trees ----------------> apply()

@@ -11,7 +11,8 @@ fields of C when compiled, and the larger class inherits them: nothing is kept t
 Invariants:
 - an op is in the log before it is in a memory table, by one write of the storage;
 - put_quick() answers False with nothing changed whenever more is to be done than to write a record and an entry (a
-  beat is due, the log has no room, a key is not bytes): the long way then does it, and words the errors;
+  slice is due, the log has no room, a key is not bytes): the long way then does it, and words the errors; the gate has
+  done the slice of compaction that is due before;
 - after an error of the storage the op is not counted; one behind the write leaves log and memory apart: given up.
 
 Compiled where a C compiler was at hand, see docs/internals/hot_loops.md; times are of compiled code.
@@ -78,10 +79,6 @@ class OpLog:
     op_synced = cython.declare(cython.ulonglong, visibility="public")
     op_told = cython.declare(cython.ulonglong, visibility="public")
     uuid_half = cython.declare(bytes, visibility="public")
-
-    def append_op(self, body: bytes, entry_count: int) -> int:
-        """Write the next op and return its number; not synced. The caller has asked fits()."""
-        return self.append_record(_OP, self.op + 1, body, entry_count)
 
     def append_record(self, kind: int, op: int, body: bytes, entry_count: int) -> int:
         """Write a record with this op, and return that; not synced. The caller has asked fits()."""
@@ -270,10 +267,13 @@ def _leave(gate: OpGate) -> object:
 
 @cython.cfunc
 def _op_quick(gate: OpGate, database: object, key: object, value: object) -> cython.bint:
-    """_put_quick() into the main tree with the lock held; the database is given up after an error."""
+    """_put_quick() into the main tree, after what compaction is due; the database is given up after an error."""
     _enter(gate)
     try:
-        return gate.forest is not None and _put_quick(gate.forest, TREE_ID_MAIN, key, value)
+        forest = gate.forest
+        if forest is not None and forest.bar.fill >= forest.bar.fill_next:
+            cython.cast(object, forest).advance()
+        return forest is not None and _put_quick(forest, TREE_ID_MAIN, key, value)
     except BaseException as error:
         give_up_after(database, error)  # type: ignore[arg-type]  # a Database, of which nothing is known here
         raise

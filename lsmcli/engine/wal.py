@@ -78,6 +78,10 @@ class Wal(OpLog):
         """
         return self._appended_after(record_size(body_size)) - self.appended_start <= self.size
 
+    def append_op(self, body: bytes, entry_count: int) -> int:
+        """Write the next op and return its number; not synced. The caller has asked fits()."""
+        return self.append_record(int(WalRecordKind.OP), self.op + 1, body, entry_count)
+
     def append(self, kind: WalRecordKind, body: bytes = b"", entry_count: int = 0) -> int:
         """Write a record of any kind and return its op; every kind but MARK takes the next op number."""
         op = self.op if kind == WalRecordKind.MARK else self.op + 1

@@ -28,7 +28,7 @@ KEY_SIZE_MAX, VALUE_INLINE_MAX = 64, 100
 Entry = tuple[bytes, bytes | None]
 
 
-def forest_of(path: ModuleType, *, size: int = 4096, position: int = 0) -> Any:
+def forest_of(path: ModuleType, *, size: int = 4096, position: int = 0, forest: Any = None) -> Any:
     """The parts of a forest, with an empty log at this position of its ring."""
     log = path.OpLog()
     log.storage = SimulatedStorage(bytes(OFFSET + size))
@@ -39,7 +39,7 @@ def forest_of(path: ModuleType, *, size: int = 4096, position: int = 0) -> Any:
     tree.table_mutable = path.OpMemory()
     tree.table_mutable.entries, tree.table_mutable.weight = entries_new(), 0
     tree.table_mutable.plain, tree.table_mutable.watched = True, False
-    forest = path.OpForest()
+    forest = forest or path.OpForest()
     forest.trees, forest.log, forest.bar, forest.scope = {TREE_ID_MAIN: tree}, log, path.OpBar(), None
     forest.bar.fill, forest.bar.fill_next = 0, 1 << 40
     forest.op = forest.bytes_put = 0
@@ -294,6 +294,24 @@ class TestGate:
         assert gate.put_quick(None, b"a", b"1") and gate.remove_quick(None, b"b")
         assert memory_of(forest).entries == {b"a": b"1", b"b": None}
         assert free(gate)
+
+    @both
+    def test_a_slice_that_is_due_is_done_before_the_op(self, path: ModuleType) -> None:
+        class Due(path.OpForest):  # type: ignore[misc, name-defined]  # of either form
+            slices = step = 0
+
+            def advance(self) -> None:
+                assert not memory_of(self).entries
+                self.slices += 1
+                self.bar.fill_next = self.bar.fill + self.step
+
+        for step in (0, 1):
+            gate, forest = path.OpGate(), forest_of(path, forest=Due())
+            gate.forest, forest.step, forest.bar.fill_next = forest, step, forest.bar.fill
+            assert gate.put_quick(None, b"a", b"1") == bool(step), "where more is due it goes the long way"
+            assert forest.slices == 1
+            assert memory_of(forest).entries == ({b"a": b"1"} if step else {})
+            assert free(gate)
 
     @both
     @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, struct.error])
