@@ -31,6 +31,7 @@ from lsmcli.engine.compaction_context import CompactionContext, Removal
 from lsmcli.engine.grid import Grid
 from lsmcli.engine.memory_merge import SortedMemory
 from lsmcli.engine.memory_runs import MemoryRuns
+from lsmcli.engine.missing import MISSING
 from lsmcli.engine.piece_merge import PackedBlock, PieceMerge
 from lsmcli.engine.table import TableBuilder
 from lsmcli.engine.table_info import TableInfo
@@ -110,8 +111,8 @@ def table_stream(grid: Grid, tables: list[TableInfo]) -> Iterator[Columns]:
 
 def merge_packed(
     grid: Grid,
-    newer: Iterator[Run] | MemoryRuns,
-    older: Iterator[Run],
+    newer: Iterator[Run | None] | MemoryRuns,
+    older: Iterator[Run | None],
     builder: TableBuilder,
     dropped_large: list[bytes],
     *,
@@ -119,8 +120,9 @@ def merge_packed(
 ) -> Generator[int, None, tuple[int, int]]:
     """merge_streams() of packed entries, and their way into blocks: the same blocks, a tenth of the time.
 
-    Yields after each block that was read or written; merges beside that where there is a second core. Returns how many
-    entries lost to newer ones, and how many tombstones were left out. Compiled only.
+    Yields after each block that was read or written, and where an input says None: it has done something else, which
+    is a step of its own. Merges beside that where there is a second core. Returns how many entries lost to newer ones,
+    and how many tombstones were left out. Compiled only.
     """
     memory = newer if isinstance(newer, MemoryRuns) else None
     merge = PieceMerge(
@@ -141,18 +143,22 @@ def merge_packed(
         while blocks or not merge.done:
             merge.begin()
             for block in blocks:
+                if builder.closed_before(block):
+                    merge.help()
+                    yield 1
                 builder.write_packed(block)
                 merge.help()
                 yield 1
             for feed, runs in feeds:
                 while feed.has_room():
                     merge.help()
-                    run = next(runs, None)
-                    if run is None:
+                    run = next(runs, MISSING)
+                    if run is MISSING:
                         feed.end()
-                    else:
+                        break
+                    if run is not None:
                         feed.put(*run.parts())
-                        yield 1
+                    yield 1
             blocks = merge.collect(dropped_large)
         return merge.entries_lost, merge.entries_dropped
     finally:
@@ -161,8 +167,15 @@ def merge_packed(
 
 def table_runs(grid: Grid, tables: list[TableInfo]) -> Iterator[Run]:
     """The entries of disjoint tables in key order, packed, one value block at a time. Compiled only."""
+    return filter(None, table_steps(grid, tables))
+
+
+def table_steps(grid: Grid, tables: list[TableInfo]) -> Iterator[Run | None]:
+    """table_runs(), and None whenever a table was opened, which takes as long as three blocks."""
     for info in tables:
-        yield from TableIterator(grid, info).runs()
+        table = TableIterator(grid, info)
+        yield None
+        yield from table.runs()
 
 
 class Outcome:
@@ -287,13 +300,13 @@ def _merge_packed(
     """Merges into the builder; returns how many entries lost or were tombstones that nobody needs."""
     if isinstance(newer, SortedMemory):
         assert newer.runs is not None
-        runs_newer: Iterator[Run] | MemoryRuns = newer.runs
+        runs_newer: Iterator[Run | None] | MemoryRuns = newer.runs
     else:
-        runs_newer = table_runs(grid, [newer] if newer is not None else [])
+        runs_newer = table_steps(grid, [newer] if newer is not None else [])
     return sum(
         (
             yield from merge_packed(
-                grid, runs_newer, table_runs(grid, older), builder, dropped, keep_tombstones=keep_tombstones
+                grid, runs_newer, table_steps(grid, older), builder, dropped, keep_tombstones=keep_tombstones
             )
         )
     )

@@ -23,8 +23,8 @@ Counts and sizes are checked against the block when it is opened; a bad block ra
 import struct
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate, islice
-from operator import lt
+from itertools import accumulate, chain, islice
+from operator import itemgetter, lt
 from typing import Final
 from zlib import crc32
 
@@ -48,6 +48,9 @@ FINGERPRINT_SIZE: Final = 2
 FINGERPRINT_MASK: Final = 0xFFFF
 
 _ENTRY_COUNT_SIZE: Final = 4
+_REFERENCE_CODES: Final = "".join(code for _, code in BLOCK_REFERENCE.fields)
+_ADDRESS_OF: Final = itemgetter(BlockReference._fields.index("address"))
+_TWIN_OF: Final = itemgetter(BlockReference._fields.index("address_twin"))
 _REFERENCES_AT: Final = BLOCK_HEADER.size + INDEX_BLOCK_HEAD.size
 _BLOCK_ROW_SIZE: Final = BLOCK_REFERENCE.size + _ENTRY_COUNT_SIZE + 1  # reference, entry count, flags
 
@@ -121,7 +124,7 @@ class IndexBlock:
             raise _damage(self._raw, "has entry counts that do not add up")
         if max(self.block_flags) > FLAGS_KNOWN:
             raise _damage(self._raw, "has unknown flags")
-        if any(reference.address == 0 or reference.address_twin for reference in self.references):
+        if not all(map(_ADDRESS_OF, self.references)) or any(map(_TWIN_OF, self.references)):
             raise _damage(self._raw, "refers to a value block that cannot be one")
 
     @property
@@ -203,7 +206,7 @@ def encode_index_block(
     body = b"".join(
         (
             INDEX_BLOCK_HEAD.pack(head),
-            *map(BLOCK_REFERENCE.pack, references),
+            struct.pack("<" + _REFERENCE_CODES * block_count, *chain.from_iterable(references)),
             struct.pack(f"<{block_count}I", *entry_counts),
             block_flags,
             offsets_packed(keys_last, offset_code_for(block_size)),

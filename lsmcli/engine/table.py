@@ -127,6 +127,10 @@ class TableBuilder:
         self._flags += columns.flags
         return self._write_full_blocks(seen)
 
+    def closed_before(self, block: "PackedBlock") -> bool:
+        """Before each write_packed(): whether the table was full, and is written to its end now."""
+        return self._fill is None and self._make_room(block.key_last, block.count)
+
     def write_packed(self, block: "PackedBlock") -> None:
         """Writes the next value block. Its entries lie behind all earlier ones, and all of them come this way: append()
         is not for the same builder."""
@@ -139,7 +143,6 @@ class TableBuilder:
             self._fill.add_packed(block.buffer, columns_at, count, keys_size, values_size, block.fingerprints)
             self._write_filled(self._fill)
             return
-        self._make_room(key_last, count)
         whole = memoryview(block.buffer)[block.at : block.at + self._block_size]
         encode_value_block_head(count, tombstones, large, keys_size, values_size, whole[BLOCK_HEADER.size :])
         reference = self._grid.write_whole(
@@ -236,16 +239,18 @@ class TableBuilder:
             reference, key_first, key_last, entry_count, tombstone_count, large_count, fingerprints, entries_size
         )
 
-    def _make_room(self, key_last: bytes, entry_count: int) -> None:
-        """Before a value block is written: closes the table if its index block would not fit any more."""
+    def _make_room(self, key_last: bytes, entry_count: int) -> bool:
+        """Before a value block is written: closes the table if its index block would not fit any more, and says so."""
         size = index_block_size(
             len(self._references) + 1,
             self._keys_last_size + len(key_last),
             self._entry_count + entry_count,
             self._block_size,
         )
-        if size > self._block_size:
-            self._table_close()
+        if size <= self._block_size:
+            return False
+        self._table_close()
+        return True
 
     def _written(
         self,
