@@ -15,6 +15,7 @@ Invariants:
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from lsmcli.engine import op_path
 from lsmcli.engine.block_chain import release_chain
 from lsmcli.engine.errors import LsmError, ReadOnlyError
 from lsmcli.engine.forest import Entry, Forest
@@ -65,15 +66,9 @@ class Changes(Keyspace):
             raise ReadOnlyError(f"{self.path} is open for reading only; open it for writing")
         return forest
 
-    def put(self, key: bytes, value: bytes) -> None:
-        """Sets the value of the key, as one op. Raises LimitError, TypeError, FileError."""
-        if not self.lock.put_quick(self, key, value):
-            super().put(key, value)
-
-    def delete(self, key: bytes) -> None:
-        """Removes the key, as one op; it need not be there."""
-        if not self.lock.remove_quick(self, key):
-            super().delete(key)
+    put_slowly, delete_slowly = Keyspace.put, Keyspace.delete
+    if not TYPE_CHECKING:
+        put, delete = op_path.put, op_path.delete
 
     def apply(self, entries: list[Any]) -> None:
         """One atomic op of checked entries (tree id, key, value or None), synced in mode "commit"."""

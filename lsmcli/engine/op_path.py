@@ -189,10 +189,7 @@ class OpGate:
 
     def __init__(self) -> None:
         self.forest = None
-        self._owner = 0
-        self._count = 0
-        self._waiting = 0
-        self._taken = False
+        self._owner, self._count, self._waiting, self._taken = 0, 0, 0, False
         self._real = threading.Lock() if cython.compiled else threading.RLock()
         self.plain = None if cython.compiled else self._real
 
@@ -204,13 +201,20 @@ class OpGate:
         """Gives back what __enter__() took. RuntimeError when this thread does not own the lock."""
         _leave(self)
 
-    def put_quick(self, database: Any, key: object, value: object) -> bool:
-        """A put into the main tree with the lock held; False: nothing has happened, go the long way."""
-        return value is not None and _op_quick(self, database, key, value)
 
-    def remove_quick(self, database: Any, key: object) -> bool:
-        """A remove from the main tree, as put_quick()."""
-        return _op_quick(self, database, key, None)
+# Methods of a Database, as functions: compiled they are called without a frame of the interpreter.
+
+
+def put(database: Any, key: Any, value: Any) -> None:
+    """Sets the value of the key, as one op. Raises LimitError, TypeError, FileError."""
+    if value is None or not _op_quick(database.lock, database, key, value):
+        database.put_slowly(key, value)
+
+
+def delete(database: Any, key: Any) -> None:
+    """Removes the key, as one op; it need not be there."""
+    if not _op_quick(database.lock, database, key, None):
+        database.delete_slowly(key)
 
 
 # The lock.
@@ -242,9 +246,7 @@ def _wait(gate: OpGate, me: cython.ulonglong) -> object:
         gate._real.acquire()
     finally:
         gate._waiting -= 1
-    gate._taken = True
-    gate._owner = me
-    gate._count = 1
+    gate._taken, gate._owner, gate._count = True, me, 1
     return None
 
 
@@ -396,11 +398,8 @@ def _append(log: OpLog, op: cython.ulonglong, covered: bytes) -> object:
         record = chain + covered + _PADDING[covered_size % WAL_ALIGNMENT]
     op_synced: cython.ulonglong = log.op_synced
     log.storage.write(log.offset + position, record)
-    log.op = op
-    log.chain = chain
-    log.position = position + stored_size
-    log.appended = appended
-    log.op_told = op_synced
+    log.op, log.chain, log.op_told = op, chain, op_synced
+    log.position, log.appended = position + stored_size, appended
     return None
 
 
@@ -496,5 +495,5 @@ if not (TYPE_CHECKING or COMPILED or PURE):
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._op_path import (  # noqa: F401, I001
-            OpBar, OpForest, OpGate, OpLog, OpMemory, OpTree, COMPILED,
+            OpBar, OpForest, OpGate, OpLog, OpMemory, OpTree, COMPILED, delete, put,
         )  # fmt: skip
