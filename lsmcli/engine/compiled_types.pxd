@@ -4,6 +4,10 @@
 #
 #     SecondThread ── Task ──> PieceMerge: PieceState ── EntrySource ──> MemoryRuns: RunsState
 
+cdef extern from "Python.h":
+    # The garbage collector passes over this object from here on: for one that holds nothing that could lead back to it.
+    void PyObject_GC_UnTrack(void *container)
+
 # Work for a second thread: work(argument). It touches no Python object.
 cdef struct Task:
     void (*work)(void *argument) noexcept nogil
