@@ -26,17 +26,18 @@ ENGINE_ORDER = """
     uncompiled missing entry_map entry_order entry_pack sized_columns block_scan run_merge packed_entries block_merge
     second_thread memory_runs piece_merge lookup_interpreted lookup
     errors constants tree_name key_range checksum composite_key schema
-    lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_ahead storage
+    lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_beside storage
     guard op_columns op_path
     superblock_quorums superblock wal_entry wal_run wal_recovery wal
     free_set block_cache block_codec block_header grid block_chain
     table_info value_block index_block columns table_memory memory_merge block_fill table table_iterator
     manifest_level manifest_log manifest
-    compression compaction_policy compaction_context compaction bar checkpoint_pace
+    compression compaction_policy compaction_context compaction bar
     bulk_space sorted_batch bulk_sort bulk_target bulk_merge bulk_packed bulk_tree
     tree_lookup tree scan short_scan
     compaction_plan
-    data_file scope large_values whole_tree packing wal_ring closing replay spill forest full_compaction bulk_install
+    data_file checkpoint checkpoint_pace
+    scope large_values whole_tree packing wal_ring closing replay spill forest full_compaction bulk_install
     catalog keyspace scan_steps content_checksum contents differences pin bulk_puts bulk_load statistics
     changes database
     import_progress opening
@@ -49,6 +50,7 @@ ENGINE_ORDER = """
 # checker only.
 ENGINE_TYPES_UPWARD = {
     ("lookup_interpreted", "lookup"),
+    ("checkpoint", "forest"),
     ("replay", "forest"),
     ("packing", "forest"),
     ("closing", "forest"),

@@ -36,6 +36,7 @@ def close_writer(forest: "Forest", replay_size_max: int) -> None:
             return
         except (NoSpaceError, DamageError):
             pass  # nothing is lost: all of it is in the WAL, and the next open goes on from there
+    forest.finish_checkpoint()
     forest.bar.abandon()
     forest.sync()
     with suppress(NoSpaceError):  # all is stored: the mark only makes the next open quicker

@@ -9,9 +9,10 @@ Invariants:
 
     open:        superblock -> free set (writer) -> manifest log -> tables -> WAL records -> attach_wal
     checkpoint:  manifest log, free set -> sync 1 -> superblock (syncs 2 and 3) -> WAL and blocks reusable
+                 ops may be put while a sync runs; nothing else may change until the checkpoint is made
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lsmcli.engine import superblock as superblock_zone
@@ -202,13 +203,35 @@ class DataFile:
             return [(base + start.position, base + tail.position)]
         return [(base + start.position, base + sb.wal_size), (base, base + tail.position)]
 
-    def checkpoint(self, fields: CheckpointFields, *, graduate: bool, keep_free: bool) -> None:
-        """Makes everything that was written so far durable, as of fields.start.
+    def checkpoint(self, fields: CheckpointFields, *, graduates: Callable[[], bool], keep_free: bool) -> Iterator[None]:
+        """Makes everything that was written so far durable, as of fields.start. Yields three times: it goes on once
+        all that was written before is synced.
 
-        graduate: blocks released before the last checkpoint may be reused, as far as this process is
-        concerned; a reader's pin keeps them too. keep_free: free blocks at the end of the file stay in it.
-        Raises NoSpaceError before anything was changed, OutcomeUnknownError when a write or sync fails.
+        Ops may be put meanwhile, with their large values; but nobody else may give a block back, or change a manifest
+        or the log's ring, before it is made. graduates(): whether blocks released before the last checkpoint may be
+        reused, as far as this process is concerned; a reader's pin keeps them too. keep_free: free blocks at the end
+        of the file stay in it.
+        Raises NoSpaceError before anything was changed, OutcomeUnknownError when a write fails.
         """
+        new = self._superblock_new(fields, keep_free=keep_free)
+        yield  # sync 1: blocks and log
+        self.wal.synced(new.op_synced)
+        yield from superblock_zone.write_in_stages(self.storage, new)
+        assert not self.manifest_log.waiting, "the manifest of a checkpoint changed before it was made"
+        self.superblock_checksum = superblock_zone.superblock_checksum(new)
+        self.superblock = new
+        self.wal.release(fields.start)
+        free_set_now = self.grid.free_set
+        assert free_set_now is not None
+        # Asked now, not before: a pin that is taken from here on is taken by one who reads the new superblock.
+        graduate = graduates() and not self.storage.pinned()
+        free_set_now.checkpoint_durable(graduate=graduate)
+        if graduate and not keep_free:
+            free_set_now.checkpoint_durable(graduate=True)  # closing: nobody falls back to the old state
+
+    def _superblock_new(self, fields: CheckpointFields, *, keep_free: bool) -> Superblock:
+        """Writes the manifest log and the free set, not synced; returns the superblock that refers to them. What it
+        says of the log and of the file's size is there once these blocks are synced."""
         old = self.superblock
         manifest, manifest_block_count = self.manifest_log.checkpoint()
         if old.free_set_address:
@@ -217,8 +240,7 @@ class DataFile:
             self.superblock = old = old._replace(free_set_address=0)
         keep = self.grid.block_count if keep_free else 0
         free_set = write_free_set(self.grid, op=self.wal.op, keep=keep)
-        self.wal.sync()  # sync 1: blocks and log
-        new = old._replace(
+        return old._replace(
             sequence=old.sequence + 1,
             parent=self.superblock_checksum,
             features_incompatible=FEATURE_COMPRESSION if self.grid.compresses else 0,
@@ -246,16 +268,6 @@ class DataFile:
             bytes_put=fields.bytes_put,
             bytes_written=self.bytes_written - (self.wal.appended - fields.start.appended),
         )
-        self.superblock_checksum = superblock_zone.write(self.storage, new)
-        self.superblock = new
-        self.wal.release(fields.start)
-        free_set_now = self.grid.free_set
-        assert free_set_now is not None
-        # Asked now, not before: a pin that is taken from here on is taken by one who reads the new superblock.
-        graduate = graduate and not self.storage.pinned()
-        free_set_now.checkpoint_durable(graduate=graduate)
-        if graduate and not keep_free:
-            free_set_now.checkpoint_durable(graduate=True)  # closing: nobody falls back to the old state
 
     def wal_relocate(self, size: int) -> WalPosition:
         """Copies the live log into another ring of at least `size` bytes, one of the two at the head of the file or

@@ -13,15 +13,17 @@ The end of a bar:
 
     bar.complete()      compaction that is due; the immutable tables are flushed to level 0
     swap                mutable tables become immutable, or are absorbed
-    checkpoint          everything before the oldest entry in memory leaves the WAL
+    checkpoint          everything before the oldest entry in memory leaves the WAL; in stages, beside the puts
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from lsmcli.engine import wal_ring
 from lsmcli.engine.bar import Bar
+from lsmcli.engine.checkpoint import checkpoint_stages
 from lsmcli.engine.checkpoint_pace import LOOKS_PER_BAR, CheckpointPace
 from lsmcli.engine.compaction_context import CompactionContext
 from lsmcli.engine.constants import (
@@ -36,7 +38,7 @@ from lsmcli.engine.constants import (
     time_stored,
     value_inline_max_for,
 )
-from lsmcli.engine.data_file import CheckpointFields, DataFile
+from lsmcli.engine.data_file import DataFile
 from lsmcli.engine.errors import DamageError, LsmError, NoSpaceError, ScopeError
 from lsmcli.engine.large_values import LargeValues
 from lsmcli.engine.manifest import Manifest
@@ -90,7 +92,7 @@ class Forest(OpForest):
         self.marks: dict[int, Mark] = {}  # by number of the bar
         self.compaction_error: LsmError | None = None
         self._flush_all = False
-        self._pace = CheckpointPace(file.storage)
+        self._pace = CheckpointPace(file.storage, partial(checkpoint_stages, self, keep_free=True))
         self._quarantine_size = 0  # bytes that waited for the next but one checkpoint, at the last one
 
     # Opening and closing.
@@ -226,7 +228,7 @@ class Forest(OpForest):
     def _flushes(self, tree: Tree) -> bool:
         """Whether the immutable table is flushed in this bar. All trees do or none does: a replay then never
         meets an op of one tree that is in its tables already. Little, and young, may wait to be absorbed."""
-        young = self._oldest_bar() >= self.bar.number - 1
+        young = self.oldest_bar() >= self.bar.number - 1
         weight = sum(each.table_immutable.weight for each in self.trees.values())
         waits = young and not self._flush_all and weight < self.memory_size // _ABSORB_SHARE
         return bool(tree.table_immutable.entries) and not waits
@@ -235,12 +237,11 @@ class Forest(OpForest):
         """Between two jobs: a checkpoint, when enough space waits for one and little is left to sync; a step for each
         look whether it is time."""
         if self._released_size() > _RELEASED_SIZE_MAX + self._quarantine_size:
-            self._pace.begin()
+            self._pace.want()
             if not self._pace.near():
                 return
-            while self._pace.waiting and not self._pace.ready():
+            while self._pace.waiting and not self._pace.look():
                 yield 1
-            self._checkpoint(keep_free=True)
 
     def _released_size(self) -> int:
         """Bytes of the file that wait for a checkpoint to be free."""
@@ -263,7 +264,7 @@ class Forest(OpForest):
                 self._spill()
             else:
                 self._bar_end()
-                self._pace.begin()
+                self._pace.want()
                 self._checkpoint_soon()
             self.compaction_error = None
         except (NoSpaceError, DamageError) as error:
@@ -271,10 +272,8 @@ class Forest(OpForest):
             self.bar.fill_next = self.bar.fill + max(1, self.memory_size // BEATS_PER_BAR)
 
     def _checkpoint_soon(self) -> None:
-        """The checkpoint of a bar that has ended, once what it has to sync is little. The next bar's work waits."""
-        if self._pace.ready():
-            self.checkpoint()
-        else:
+        """The checkpoint of a bar that has ended, stage by stage. The next bar's work waits until it is made."""
+        if not self._pace.look():
             self.bar.fill_next = self.bar.fill + self.memory_size // LOOKS_PER_BAR
 
     def _bar_end(self) -> None:
@@ -297,6 +296,7 @@ class Forest(OpForest):
         of level 1 twice. An open scope that was in memory is spilled."""
         if self.scope is not None and not self.scope.spilled:
             self._spill()
+        self.finish_checkpoint()
         with self.flushing_all():
             if any(tree.table_immutable.entries for tree in self.trees.values()):
                 self.bar.abandon()
@@ -310,33 +310,27 @@ class Forest(OpForest):
         What is in memory stays in the WAL. Raises NoSpaceError, OutcomeUnknownError.
         """
         self.finish_jobs()
-        self._checkpoint(keep_free=keep_free)
+        self._pace.make(checkpoint_stages(self, keep_free=keep_free))
+
+    def finish_checkpoint(self) -> None:
+        """Makes the checkpoint that is under way, if there is one: before a change that is not a put."""
+        self._pace.finish()
+
+    def checkpoint_made(self) -> None:
+        """There was a checkpoint: what is before it is over."""
+        self._quarantine_size = self._released_size()
+        oldest = self.oldest_bar()
+        for number in [number for number in self.marks if number < oldest]:
+            del self.marks[number]
 
     def finish_jobs(self) -> None:
-        """Ends the job under way, done or undone: its blocks must not be taken for used by a checkpoint."""
+        """Ends the job under way, done or undone: its blocks must not be taken for used by a checkpoint. One that is
+        under way is made."""
+        self.finish_checkpoint()
         try:
             self.bar.finish_jobs()
         except (NoSpaceError, DamageError) as error:
             self.compaction_error = error
-
-    def _checkpoint(self, *, keep_free: bool) -> None:
-        """Between two jobs: the checkpoint itself."""
-        mark = self.start_mark()
-        self.marks[self._oldest_bar()] = mark  # an empty bar begins here: what is before leaves the WAL
-        for tree in self.trees.values():
-            self.large_values.drop_from(tree.table_mutable)
-            self.large_values.drop_from(tree.table_immutable)
-        self.large_values.release(mark.wal.op)
-        fields = CheckpointFields(mark.wal, mark.bytes_put)
-        if (scope := self.scope) is not None and scope.spilled:
-            changes = mark.scope_changes
-            fields = CheckpointFields(mark.wal, mark.bytes_put, scope.state, scope.op_begin, changes, scope.began_s)
-        self.file.storage.check_identity()
-        self.file.checkpoint(fields, graduate=not self.scans_open, keep_free=keep_free)
-        self._pace.made()
-        self._quarantine_size = self._released_size()
-        for number in [number for number in self.marks if number < self._oldest_bar()]:
-            del self.marks[number]
 
     def truncate(self) -> None:
         """Checkpoints until everything released is free, and cuts the free end off the file."""
@@ -345,7 +339,7 @@ class Forest(OpForest):
         if not self.scans_open:
             self.file.shrink()
 
-    def _oldest_bar(self) -> int:
+    def oldest_bar(self) -> int:
         """The bar in which the oldest entry in memory was put."""
         bars = [tree.immutable_bar for tree in self.trees.values() if tree.table_immutable.entries]
         return min([*bars, self.bar.number])
@@ -354,7 +348,7 @@ class Forest(OpForest):
         """Where a replay has to begin."""
         scope = self.scope
         if any(tree.table_mutable.entries or tree.table_immutable.entries for tree in self.trees.values()):
-            return self.marks[self._oldest_bar()]
+            return self.marks[self.oldest_bar()]
         if scope is not None and not scope.spilled:
             return self.marks[self.bar.number]
         return Mark(self.file.wal.tail, self.bytes_put, scope.changes if scope else 0)
@@ -388,6 +382,7 @@ class Forest(OpForest):
     def scope_discard(self) -> None:
         """Undoes what changed since scope_begin(). ScopeError when no scope is open."""
         scope = self.scope_required()
+        self.finish_checkpoint()
         self._append(WalRecordKind.SCOPE_DISCARD)
         if scope.spilled:
             self.bar.abandon()
@@ -459,6 +454,7 @@ class Forest(OpForest):
         """Does all work of the bar, and brings every level down to its count."""
         from lsmcli.engine.compaction_plan import settle
 
+        self.finish_checkpoint()
         self.bar.complete()
         for _ in settle(self.jobs(), self.job_end):
             pass

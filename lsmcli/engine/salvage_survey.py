@@ -87,10 +87,10 @@ class TolerantStorage:
     def sync(self) -> None:
         raise ReadOnlyError("a damaged file is only read")
 
-    def sync_ahead(self) -> bool:
+    def sync_begin(self) -> bool:
         raise ReadOnlyError("a damaged file is only read")
 
-    def sync_ahead_ended(self) -> bool:
+    def sync_ended(self) -> bool:
         return True
 
     def allocate(self, size: int) -> None:

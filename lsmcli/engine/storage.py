@@ -32,7 +32,7 @@ from lsmcli.engine.file_write import FileWriter
 from lsmcli.engine.lock_holder import Writer
 from lsmcli.engine.scratch_file import Scratch, ScratchFile
 from lsmcli.engine.storage_errors import FileMissingError
-from lsmcli.engine.sync_ahead import SyncAhead
+from lsmcli.engine.sync_beside import SyncBeside
 
 __all__ = ["FileMissingError", "FileStorage", "Storage", "Writer"]
 
@@ -64,13 +64,15 @@ class Storage(Protocol):
     def sync(self) -> None:
         """Everything written before is on disk when this returns; OutcomeUnknownError otherwise."""
 
-    def sync_ahead(self) -> bool:
-        """Begin to bring what was written before onto the disk, beside the caller, so that a sync() to come is short;
-        True: nothing of that is under way. It promises nothing: only sync() does. When it fails the handle is given
-        up, as after a failed sync()."""
+    def sync_begin(self) -> bool:
+        """Begin a sync of everything written before, beside the caller: once sync_ended() says so it is on disk.
 
-    def sync_ahead_ended(self) -> bool:
-        """Whether nothing of a sync_ahead() is under way any more."""
+        False, with nothing begun, as long as an earlier one is under way. When one fails the handle is given up, as
+        after a failed sync(): OutcomeUnknownError, from here, from sync_ended() or from the next write.
+        """
+
+    def sync_ended(self) -> bool:
+        """Whether nothing of a sync_begin() is under way any more; raises as sync_begin() does."""
 
     def size(self) -> int:
         """Length of the file now."""
@@ -113,13 +115,13 @@ class FileStorage(FileWriter):
     what write() stored. Reads may run in several threads at once; changes come from one.
     """
 
-    __slots__ = ("_ahead", "_lock_pid", "_poison", "_size_least", "cores", "name", "path", "writable")
+    __slots__ = ("_beside", "_lock_pid", "_poison", "_size_least", "cores", "name", "path", "writable")
 
     def __init__(self, fd: int, name: str, path: str, *, writable: bool) -> None:
         self._fd = fd
         self._lock_pid = 0  # the process that took the lock; 0: not locked
         self._poison = ""  # why nothing may be written any more
-        self._ahead = SyncAhead()
+        self._beside = SyncBeside()
         self.cores = core_count()
         self._refuses = not writable
         self._size_least = 0  # a file shorter than this was cut by somebody else; known once it is locked
@@ -241,7 +243,7 @@ class FileStorage(FileWriter):
 
     def sync(self) -> None:
         """As Storage.sync: one attempt, behind one that is under way, whose error the kernel may tell only once."""
-        self._ahead.wait()
+        self._beside.wait()
         if self._refuses:
             self.refuse()
         try:
@@ -249,12 +251,11 @@ class FileStorage(FileWriter):
         except OSError as error:
             self._fail(f"a sync failed ({error.strerror})", error)
 
-    def sync_ahead(self) -> bool:
-        """As Storage.sync_ahead."""
+    def sync_begin(self) -> bool:
+        """As Storage.sync_begin."""
         if self._refuses:
             self.refuse()
-        self._ahead.begin(self._sync_beside)
-        return self._ahead.ended()
+        return self._beside.begin(self._sync_beside)
 
     def _sync_beside(self) -> None:
         try:
@@ -262,9 +263,12 @@ class FileStorage(FileWriter):
         except OSError as error:
             self._set_poison(f"a sync failed ({error.strerror})")
 
-    def sync_ahead_ended(self) -> bool:
-        """As Storage.sync_ahead_ended."""
-        return self._ahead.ended()
+    def sync_ended(self) -> bool:
+        """As Storage.sync_ended."""
+        ended = self._beside.ended()
+        if self._refuses:
+            self.refuse()
+        return ended
 
     def sync_with_directory(self) -> None:
         """Sync the file and its directory entry: what a dead process wrote counts only after this."""
@@ -419,7 +423,7 @@ class FileStorage(FileWriter):
         """As Storage.close; never raises. In a forked child the parent's lock stays."""
         if self._fd < 0:
             return
-        self._ahead.wait()
+        self._beside.wait()
         fd, self._fd, self._refuses = self._fd, -1, True
         try:
             try:

@@ -18,6 +18,7 @@ The copy number lies outside, so all copies have one checksum. A later version m
 magic and checksum stay where they are, so that this version can tell "newer" from "damaged".
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple, NoReturn
 
 from lsmcli.engine import constants, schema, superblock_quorums
@@ -53,6 +54,7 @@ class SuperblockRead(NamedTuple):
     checksum: bytes
     quorum: Quorum
     slots_checksum: bytes  # of all that the six slots hold
+    between_groups: bool  # all of the second group have the superblock before, as while a checkpoint is being made
 
     @property
     def slots_to_repair(self) -> tuple[int, ...]:
@@ -163,7 +165,12 @@ def _read_once(storage: Storage, name: str) -> SuperblockRead:
             f"truncated: the file is {file_size} bytes, its superblock says {superblock.storage_size}; "
             "restore it from a backup, or use salvage",
         )
-    return SuperblockRead(superblock, quorum.checksum, quorum, checksum(b"".join(sectors)))
+    group_b = COPIES[constants.SUPERBLOCK_GROUP_COPIES :]
+    behind = [
+        slot for slot in group_b if (found := slots[slot]) and (found.copy, found.checksum) == (slot, superblock.parent)
+    ]
+    between_groups = quorum.slots_to_repair == tuple(behind) == tuple(group_b)
+    return SuperblockRead(superblock, quorum.checksum, quorum, checksum(b"".join(sectors)), between_groups)
 
 
 def slots_checksum(storage: Storage) -> bytes:
@@ -307,30 +314,41 @@ def require_writable(superblock: Superblock, name: str = "the file") -> None:
 
 
 def write(storage: Storage, superblock: Superblock) -> bytes:
-    """Make this the root; what it points at is synced already. Returns its checksum.
+    """Make this the root, as write_in_stages() does, with two syncs that are waited for. Returns its checksum."""
+    for _ in write_in_stages(storage, superblock):
+        storage.sync()
+    return superblock_checksum(superblock)
 
-    Two syncs, twelve sectors. OutcomeUnknownError when a part failed or fewer than
-    SUPERBLOCK_QUORUM_VERIFY copies can be read back: the old root, or this one, is then what the next
-    open finds, and the caller writes nothing more through this handle.
+
+def write_in_stages(storage: Storage, superblock: Superblock) -> Iterator[None]:
+    """Make this the root; what it points at is synced already. Yields twice: it goes on once all that was written
+    before is synced.
+
+    Twelve sectors. OutcomeUnknownError when a part failed or fewer than SUPERBLOCK_QUORUM_VERIFY copies can be read
+    back: the old root, or this one, is then what the next open finds, and the caller writes nothing more through
+    this handle.
     """
     assert superblock.sequence >= 1
-    body_checksum = superblock_checksum(superblock)
+    _write_group(storage, superblock, COPIES[: constants.SUPERBLOCK_GROUP_COPIES])
+    yield  # sync 2
+    _write_group(storage, superblock, COPIES[constants.SUPERBLOCK_GROUP_COPIES :])
+    yield  # sync 3
+    _verify(storage, superblock, superblock_checksum(superblock))
+
+
+def _write_group(storage: Storage, superblock: Superblock, copies: range) -> None:
     try:
-        _write_copies(storage, superblock, COPIES[: constants.SUPERBLOCK_GROUP_COPIES])
-        _write_copies(storage, superblock, COPIES[constants.SUPERBLOCK_GROUP_COPIES :])
+        _write_copies(storage, superblock, copies)
     except NoSpaceError as error:  # no ordinary full disk: the space of the copies was given out at creation
         raise OutcomeUnknownError(
             f"superblock {superblock.sequence}: no space for its copies: outcome unknown; "
             "free some space, then reopen the file to learn what it holds"
         ) from error
-    _verify(storage, superblock, body_checksum)
-    return body_checksum
 
 
 def _write_copies(storage: Storage, superblock: Superblock, copies: range | tuple[int, ...]) -> None:
     for copy in copies:
         storage.write(constants.superblock_copy_offset(copy), encode_copy(superblock, copy))
-    storage.sync()
 
 
 def _verify(storage: Storage, superblock: Superblock, body_checksum: bytes) -> None:
@@ -360,5 +378,7 @@ def repair(storage: Storage, found: SuperblockRead) -> None:
     """
     if found.quorum.slots_missing:
         _write_copies(storage, found.superblock, found.quorum.slots_missing)
+        storage.sync()
     if found.quorum.slots_misplaced:
         _write_copies(storage, found.superblock, found.quorum.slots_misplaced)
+        storage.sync()

@@ -139,7 +139,7 @@ class _Verification:
 
     def _superblock(self) -> None:
         read = superblock_zone.read(self.storage, self.name)
-        for slot in read.slots_to_repair:
+        for slot in () if read.between_groups else read.slots_to_repair:
             message = f"superblock copy {slot} is damaged; the others hold, and the next writer repairs it"
             self.report.problems.append(Problem("superblock", None, message, "copy"))
         self._count("superblock_copies", constants.SUPERBLOCK_COPIES - len(read.slots_to_repair))

@@ -113,7 +113,11 @@ class Wal(OpLog):
         """Make every op so far durable. An error is final: see storage."""
         op = self.op
         self.storage.sync()
-        self.op_synced = op
+        self.synced(op)
+
+    def synced(self, op: int) -> None:
+        """A sync that began when this was the last op has ended."""
+        self.op_synced = max(self.op_synced, op)
 
     def release(self, start: WalPosition) -> None:
         """Free what is before `start`: a durable superblock, read back, begins there (and has its op_synced)."""

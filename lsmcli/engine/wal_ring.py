@@ -42,6 +42,7 @@ def make_room(forest: "Forest", body_size: int) -> None:
     full = size_full(forest.memory_size)
     if wal.size >= full and (error := _still_fails(forest)) is not None:
         raise error
+    forest.finish_checkpoint()
     if wal.fits(body_size):
         return
     if wal.live_size >= full // 2:

@@ -432,7 +432,7 @@ def test_a_run_of_operations_with_compressed_trees_and_crashes(seed: int) -> Non
     assert_holds(run.database, run.model.state)
     run.close()
     assert_verified(run.storage)
-    assert compressed or seed
+    assert compressed or seed in (0, 3)  # there no block is compressed when power fails
     with open_database_on(run.storage.reopen(), profile) as database:
         assert_holds(database, run.model.state)
 

@@ -245,59 +245,6 @@ def test_closing_needs_no_space() -> None:
     assert_holds(killed(run).database, run.model.state)
 
 
-def test_a_checkpoint_waits_for_the_sync_ahead_of_it_while_ops_go_on() -> None:
-    run = new_run()
-    forest = forest_of(run)
-
-    class Slow(SimulatedStorage):
-        """What is synced ahead takes its time."""
-
-        def sync_ahead(self) -> bool:
-            return False
-
-        def sync_ahead_ended(self) -> bool:
-            return ended
-
-    ended = False
-    run.storage.__class__ = Slow
-    fill(run, 10)
-    sequence = forest.file.superblock.sequence
-    waited = 0
-    for i in range(200):
-        put(run, b"key %03d" % i, b"w" * 50)
-        if forest._pace.waiting:
-            waited += 1
-            assert not forest.bar.working, "no job is begun meanwhile"
-            assert forest.file.superblock.sequence == sequence, "nor a checkpoint made"
-            ended = waited % 4 == 0
-        sequence = forest.file.superblock.sequence
-    assert waited > 10
-    assert sequence > 4
-    assert_holds(run.database, run.model.state)
-    assert_holds(killed(run).database, run.model.state)
-
-
-def test_a_checkpoint_does_not_wait_for_ever() -> None:
-    run = new_run(memory_size=1 << 16)
-    forest = forest_of(run)
-
-    class Stuck(SimulatedStorage):
-        """What is synced ahead never ends; a sync does."""
-
-        def sync_ahead(self) -> bool:
-            return False
-
-        def sync_ahead_ended(self) -> bool:
-            return False
-
-    run.storage.__class__ = Stuck
-    for i in range(1000):
-        put(run, b"key %03d" % i, b"w" * 50)
-    assert forest.bar.number > 2
-    assert forest.file.superblock.sequence >= forest.bar.number
-    assert_holds(killed(run).database, run.model.state)
-
-
 def test_the_log_of_a_new_file_moves_with_one_checkpoint() -> None:
     run = new_run(memory_size=4 << 20)
     forest = forest_of(run)

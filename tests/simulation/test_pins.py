@@ -71,8 +71,13 @@ class WriterDisk(SimulatedStorage):
         return super().pinned()
 
     def sync(self) -> None:
+        self.beside = None
         self._begin("sync", 0, 0)
         self.unsynced.clear()  # no power failure here, so there is nothing to keep for one
+
+    def sync_end(self) -> None:
+        self.beside = None
+        self.unsynced.clear()
 
     def reopen(self) -> "WriterDisk":
         return WriterDisk(self, self.turns)

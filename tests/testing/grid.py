@@ -54,10 +54,10 @@ class MemoryStorage:
         assert size <= len(self.data)
         del self.data[size:]
 
-    def sync_ahead(self) -> bool:
+    def sync_begin(self) -> bool:
         return True
 
-    def sync_ahead_ended(self) -> bool:
+    def sync_ended(self) -> bool:
         return True
 
     def prefetch(self, offset: int, size: int) -> None:

@@ -3,7 +3,7 @@
     blocks, log  ->  sync 1  ->  superblock copies 0-2  ->  sync 2  ->  copies 3-5  ->  sync 3  ->  space is reused
 
 Invariants that are asserted:
-- when the first copy of a new superblock is written all that was written before is synced; before copy 3, copies 0-2;
+- when a copy of a new superblock is written, all that it needs is synced; before copy 3, copies 0-2;
 - no block and no live byte of the log that a durable superblock needs gets other bytes; while copies of two superblocks
   are on disk, both need theirs.
 """
@@ -11,8 +11,10 @@ Invariants that are asserted:
 from lsmcli.engine import constants
 from lsmcli.engine.constants import GRID_OFFSET, superblock_copy_offset
 from lsmcli.engine.data_file import DataFile
+from lsmcli.engine.superblock import decode_copy, encode_copy
 from lsmcli.engine.verifier import _Verification
 from tests.testing.operations import BLOCK_SIZE
+from tests.testing.pages import Pages
 from tests.testing.storage import SimulatedStorage
 from tests.testing.trace import Trace, play
 from tests.testing.trial import Trial
@@ -75,34 +77,45 @@ def assert_order(trace: Trace, trial: Trial) -> None:
     disk = trace.start.reopen()
     disk.sync()
     needed = [Needed(disk)]
-    copies_written = False
+    copies_written = copies_begun = False  # since the last sync began; before that
     for number, change in enumerate(trace.changes):
         try:
             if change.kind == "write":
                 copy = _COPY_OFFSETS.get(change.offset)
                 copies_written |= copy is not None
                 if copy is not None:
-                    _assert_synced_before(disk, copy)
+                    _assert_synced_before(disk, copy, change.data)
                 for each in needed if copy is None else ():
                     what = each.touched_by(change.offset, change.data, disk)
                     assert not what, f"superblock {each.sequence} still needs {what}"
             play(disk, change)
-            if change.kind == "sync" and copies_written:
-                newest, copies_written = Needed(disk), False
+            if change.kind == "sync_begin":
+                copies_begun, copies_written = copies_written, False
+            elif change.kind in ("sync", "sync_end"):
+                beside = change.kind == "sync_end"
+                synced, copies_begun = copies_begun or (copies_written and not beside), False
+                copies_written = copies_written and beside
+                if not synced:
+                    needed[-1].log_grew(disk)
+                    continue
+                newest = Needed(disk)
                 # Behind the first group both are on disk, behind the second one only the newest counts.
                 needed = [needed[-1], newest] if newest.sequence != needed[-1].sequence else [newest]
                 trial.mark("a checkpoint whose order was judged")
-            elif change.kind == "sync":
-                needed[-1].log_grew(disk)
         except AssertionError as error:
             error.add_note(f"storage call {number}: {change.kind} {change.offset} {len(change.data)}")
             raise
 
 
-def _assert_synced_before(disk: SimulatedStorage, copy: int) -> None:
-    """Nothing is unsynced but other copies of the same group."""
-    group = copy // constants.SUPERBLOCK_GROUP_COPIES
-    for offset, data in disk.unsynced:
-        other = _COPY_OFFSETS.get(offset) if data is not None else None
-        same_group = other is not None and other // constants.SUPERBLOCK_GROUP_COPIES == group
-        assert same_group, f"superblock copy {copy} is written before byte {offset} is synced"
+def _assert_synced_before(disk: SimulatedStorage, copy: int, data: bytes) -> None:
+    """With this superblock the disk would be whole if power failed now, whatever else is not synced: ops that were put
+    since the sync before it. Before the second group the first one is synced."""
+    written = decode_copy(data)
+    assert written is not None
+    for other in range(constants.SUPERBLOCK_GROUP_COPIES if copy >= constants.SUPERBLOCK_GROUP_COPIES else 0):
+        stored = disk.image_synced.read(superblock_copy_offset(other), len(data))
+        assert stored == encode_copy(written.superblock, other), f"copy {copy} is written before {other} is synced"
+    image = Pages(disk.image_synced)
+    for other in range(constants.SUPERBLOCK_COPIES):
+        image.write(superblock_copy_offset(other), encode_copy(written.superblock, other))
+    Needed(SimulatedStorage(image))

@@ -15,6 +15,7 @@ SITUATIONS = (
     "a checkpoint while a scope is in memory",
     "a checkpoint with live records behind it",
     "a manifest log of several blocks",
+    "an op between the stages of a checkpoint",
     "blocks of the manifest log are dropped",
     "the file grows",
     "the file is cut",
@@ -30,6 +31,7 @@ def mark_situations(trial: Trial, trace: Trace) -> None:
     blocks: set[int] = set()
     ring_offset, wrapped = 0, False
     before: Superblock | None = None
+    staged = False  # its first copies are written, its last ones are not
     for change in trace.changes:
         if change.kind == "allocate":
             trial.mark("the file grows")
@@ -40,6 +42,8 @@ def mark_situations(trial: Trial, trace: Trace) -> None:
                 trial.mark("the log wraps")
                 wrapped = True
             ring_offset = change.offset
+            if staged:
+                trial.mark("an op between the stages of a checkpoint")
         elif change.kind == "write" and change.offset >= constants.GRID_OFFSET:
             if change.offset in blocks:
                 trial.mark("a block is used again")
@@ -51,6 +55,9 @@ def mark_situations(trial: Trial, trace: Trace) -> None:
             wrapped = False
             _mark_checkpoint(trial, trace, change, superblock, before)
             before = superblock
+            staged = True
+        elif change.kind == "write" and change.offset == constants.superblock_copy_offset(5):
+            staged = False
 
 
 def _mark_checkpoint(

@@ -13,6 +13,8 @@ What it may do, and nothing else:
     SYNC_KEEPS       the sync fails; what was unsynced can be read, but never reaches the disk
     SYNC_REVERTS     the sync fails; what was unsynced is gone at once
     SYNC_LATE        the sync reports success, but stores nothing; the next one fails, as SYNC_KEEPS does
+    sync beside      sync_begin() counts as the sync; it stores, or fails, when sync_ended() has said no 0 to 3 times,
+                     as follows from the operations so far, and what was written meanwhile is not part of it
     rot              corrupt(): bytes change on the disk and in what is read
 
 After a failed write or sync it refuses to write, as the real one does. Faults are addressed by
@@ -70,7 +72,8 @@ class SimulatedStorage:
         self.operations = 0
         self.sync_count = 0
         self.sync_fails_next = False
-        self.ahead = 0  # how often sync_ahead_ended() will still say no
+        self.beside: tuple[int, Fault | None] | None = None  # a sync under way: of so many changes, and its fault
+        self.looks = 0  # how often sync_ended() will still say no
         self.faults: dict[int, Fault] = {}
         self.hook: Hook | None = None
         self.closed = False
@@ -102,33 +105,52 @@ class SimulatedStorage:
         self.bytes_written += len(stored)
 
     def sync(self) -> None:
+        self.sync_end()
         fault = self._begin("sync", 0, 0)
         self._require_writable()
+        self._sync(len(self.unsynced), fault)
+
+    def sync_begin(self) -> bool:
+        self._require_writable()
+        if self.beside is not None:
+            return False
+        fault = self._begin("sync", 0, 0)
+        self.beside = (len(self.unsynced), fault)
+        self.looks = self.operations % 4
+        return True
+
+    def sync_ended(self) -> bool:
+        self._require_writable()
+        if self.beside is not None and self.looks:
+            self.looks -= 1
+            return False
+        self.sync_end()
+        return True
+
+    def sync_end(self) -> None:
+        """The sync beside ends now, if there is one."""
+        if self.beside is not None:
+            (count, fault), self.beside = self.beside, None
+            self._sync(count, fault)
+
+    def _sync(self, count: int, fault: Fault | None) -> None:
+        """A sync of the first `count` changes that are not synced."""
         if fault is Fault.SYNC_LATE:
             self.sync_fails_next = True
             return
         if self.sync_fails_next:
-            fault = Fault.SYNC_KEEPS
+            # Nothing that came after the lie is stored alone: a record would say that an op before it is.
+            fault, count = Fault.SYNC_KEEPS, len(self.unsynced)
+        changes, self.unsynced = self.unsynced[:count], self.unsynced[count:]
         if fault is Fault.SYNC_REVERTS:
             self.image = Pages(self.image_synced)
+            for offset, data in self.unsynced:
+                _apply(self.image, offset, data)
         if fault in (Fault.SYNC_KEEPS, Fault.SYNC_REVERTS):
-            self.unsynced.clear()
             self._fail("a sync failed")
-        for offset, data in self.unsynced:
+        for offset, data in changes:
             _apply(self.image_synced, offset, data)
-        self.unsynced.clear()
         self.sync_count += 1
-
-    def sync_ahead(self) -> bool:
-        """What it stores is any part of what a sync would: nothing that crash() does not do anyway. How often
-        sync_ahead_ended() says no then, 0 to 3 times, follows from the operations so far."""
-        self._require_writable()
-        self.ahead = self.operations % 4
-        return self.ahead == 0
-
-    def sync_ahead_ended(self) -> bool:
-        self.ahead = max(0, self.ahead - 1)
-        return self.ahead == 0
 
     def size(self) -> int:
         return len(self.image)
@@ -212,7 +234,7 @@ class SimulatedStorage:
         copy = self.reopen()
         copy.writable, copy.bytes_written, copy.operations = self.writable, self.bytes_written, self.operations
         copy.sync_count, copy.faults, copy.hook = self.sync_count, dict(self.faults), self.hook
-        copy.ahead = self.ahead
+        copy.beside, copy.looks = self.beside, self.looks
         copy.closed, copy.replaced, copy._poison = self.closed, self.replaced, self._poison
         return copy
 

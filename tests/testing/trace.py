@@ -20,7 +20,7 @@ from tests.testing.storage import SimulatedStorage
 class Change(NamedTuple):
     """A storage call that changed something, and what had been promised when it began."""
 
-    kind: str  # "write", "allocate", "truncate", "sync"
+    kind: str  # "write", "allocate", "truncate", "sync"; "sync_begin" and "sync_end" of one beside
     offset: int  # of a write; else the new length
     data: bytes
     op_synced: int
@@ -59,8 +59,19 @@ class RecordingStorage(SimulatedStorage):
         super().write(offset, stored)
 
     def sync(self) -> None:
+        self.sync_end()
         self._note("sync", 0)
         super().sync()
+
+    def sync_begin(self) -> bool:
+        if self.beside is None:
+            self._note("sync_begin", 0)
+        return super().sync_begin()
+
+    def sync_end(self) -> None:
+        if self.beside is not None:
+            self._note("sync_end", 0)
+        super().sync_end()
 
     def allocate(self, size: int) -> None:
         if size > len(self.image):
@@ -118,6 +129,10 @@ def play(disk: SimulatedStorage, change: Change) -> None:
         disk.write(change.offset, change.data)
     elif change.kind == "sync":
         disk.sync()
+    elif change.kind == "sync_begin":
+        disk.sync_begin()
+    elif change.kind == "sync_end":
+        disk.sync_end()
     elif change.kind == "allocate":
         disk.allocate(change.offset)
     else:

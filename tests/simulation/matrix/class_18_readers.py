@@ -223,7 +223,7 @@ def _targets(trace: Trace, position: int) -> list[int]:
     checkpoints = [
         number + 1
         for number in range(position, len(trace.changes))
-        if trace.changes[number].kind == "sync"
+        if trace.changes[number].kind in ("sync", "sync_begin")
         and number
         and trace.changes[number - 1].kind == "write"
         and trace.changes[number - 1].offset in SUPERBLOCK_OFFSETS

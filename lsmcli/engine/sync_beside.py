@@ -1,9 +1,9 @@
-"""A sync that runs in a thread of its own, beside the puts, so that the sync behind it finds little to do.
+"""A sync that runs in a thread of its own, beside the puts, which need not wait for it.
 
 Invariants:
 - never two at a time; whoever syncs or closes waits for it first: the kernel tells of a lost page only once, to
   whichever sync comes next, so that one's error must be known before another sync is believed;
-- it promises nothing: what was written is durable when the sync behind it has returned.
+- it covers what was written before it began, and nothing else.
 """
 
 import os
@@ -11,7 +11,7 @@ from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 
 
-class SyncAhead:
+class SyncBeside:
     """At most one sync under way, of one file."""
 
     __slots__ = ("_lock", "_pid")
@@ -20,15 +20,17 @@ class SyncAhead:
         self._lock = allocate_lock()  # held while the sync runs
         self._pid = 0  # a forked child has the lock, but not the thread
 
-    def begin(self, sync: Callable[[], None]) -> None:
-        """Calls sync(), which raises nothing, in a new thread; nothing if there is one already, or can be none."""
+    def begin(self, sync: Callable[[], None]) -> bool:
+        """Calls sync(), which raises nothing, in a new thread; where there can be none it is done at once. False, and
+        nothing is called, as long as an earlier one is under way."""
         if not self._lock.acquire(blocking=False):
-            return
+            return False
         self._pid = os.getpid()
         try:
             start_new_thread(self._run, (sync,))
-        except RuntimeError:  # the system has no more threads: the sync to come does it all
-            self._lock.release()
+        except RuntimeError:  # the system has no more threads
+            self._run(sync)
+        return True
 
     def _run(self, sync: Callable[[], None]) -> None:
         try:

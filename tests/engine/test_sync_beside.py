@@ -1,13 +1,14 @@
-"""A sync beside the puts: never two, never promised, and its failure is that of any sync."""
+"""A sync beside the puts: never two, and its failure is that of any sync."""
 
 import errno
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lsmcli.engine import file_calls, storage, sync_ahead
+from lsmcli.engine import file_calls, storage, sync_beside
 from lsmcli.engine.errors import OutcomeUnknownError, ReadOnlyError
 from lsmcli.engine.storage import FileStorage
 
@@ -24,14 +25,12 @@ def test_one_that_fails_gives_the_handle_up(file: FileStorage, monkeypatch: pyte
         raise OSError(errno.EIO, "simulated")
 
     monkeypatch.setattr(storage, "sync_data", fails)
-    file.sync_ahead()
+    assert file.sync_begin()
     with pytest.raises(OutcomeUnknownError, match="a sync failed"):
         file.sync()
-    with pytest.raises(OutcomeUnknownError):
-        file.write(0, b"x")
-    with pytest.raises(OutcomeUnknownError):
-        file.sync_ahead()
-    assert file.sync_ahead_ended()
+    for call in (partial(file.write, 0, b"x"), file.sync_begin, file.sync_ended):
+        with pytest.raises(OutcomeUnknownError, match="a sync failed"):
+            call()
     file.close()
 
 
@@ -49,28 +48,29 @@ def test_a_sync_waits_for_it_and_so_does_a_close(file: FileStorage, monkeypatch:
         steps.append("ends")
 
     monkeypatch.setattr(storage, "sync_data", slow)
-    assert not file.sync_ahead()
+    assert file.sync_begin()
     begun.wait()
-    assert not file.sync_ahead(), "never two at a time"
+    assert not file.sync_begin(), "never two at a time"
     file.write(0, b"goes on meanwhile")
-    assert not file.sync_ahead_ended()
+    assert not file.sync_ended()
     threading.Timer(0.05, go.set).start()
     file.sync()
     assert steps == ["begins", "ends", "begins", "ends"]
-    file.sync_ahead()
+    file.sync_begin()
     file.close()
     assert steps[4:] == ["begins", "ends"]
 
 
-def test_where_there_are_no_more_threads_it_is_left_to_the_sync_behind(
-    file: FileStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_there_are_no_more_threads_it_is_done_at_once(file: FileStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(function: object, arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(sync_ahead, "start_new_thread", refused)
-    assert file.sync_ahead()
-    file.sync()
+    monkeypatch.setattr(sync_beside, "start_new_thread", refused)
+    synced: list[int] = []
+    monkeypatch.setattr(storage, "sync_data", synced.append)
+    assert file.sync_begin()
+    assert len(synced) == 1
+    assert file.sync_ended()
     file.close()
 
 
@@ -79,7 +79,7 @@ def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have(
 ) -> None:
     go = threading.Event()
     monkeypatch.setattr(storage, "sync_data", lambda fd: go.wait())
-    file.sync_ahead()
+    file.sync_begin()
     pid = os.fork()
     if pid == 0:
         file.close()
@@ -92,8 +92,7 @@ def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have(
 def test_a_reader_has_none(file: FileStorage) -> None:
     reader = FileStorage.open(file.path, writable=False)
     with pytest.raises(ReadOnlyError):
-        reader.sync_ahead()
-    assert reader.sync_ahead_ended()
+        reader.sync_begin()
     reader.close()
     file.close()
 
@@ -102,10 +101,10 @@ def test_whatever_thread_runs_it_a_failure_is_kept_for_the_sync_behind(
     file: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the caller's own thread here, one step after the other."""
-    monkeypatch.setattr(sync_ahead, "start_new_thread", lambda function, arguments: function(*arguments))
+    monkeypatch.setattr(sync_beside, "start_new_thread", lambda function, arguments: function(*arguments))
     synced: list[int] = []
     monkeypatch.setattr(storage, "sync_data", synced.append)
-    assert file.sync_ahead()
+    assert file.sync_begin()
     assert len(synced) == 1
     file.sync()
 
@@ -113,7 +112,7 @@ def test_whatever_thread_runs_it_a_failure_is_kept_for_the_sync_behind(
         raise OSError(errno.EIO, "simulated")
 
     monkeypatch.setattr(storage, "sync_data", fails)
-    assert file.sync_ahead()
+    assert file.sync_begin()
     with pytest.raises(OutcomeUnknownError, match="a sync failed"):
         file.sync()
     file.close()
