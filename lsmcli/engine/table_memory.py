@@ -34,7 +34,7 @@ from lsmcli.engine.op_path import OpMemory
 from lsmcli.engine.schema import CHAIN_REFERENCE, FLAG_LARGE, FLAG_TOMBSTONE, ChainReference
 from lsmcli.engine.value_block import StoredValue
 
-DISMANTLE_STEP_ENTRIES: Final = 256
+DISMANTLE_STEP_ENTRIES: Final = 1024
 
 Log = dict[bytes, StoredValue | Missing]
 

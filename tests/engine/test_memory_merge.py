@@ -6,7 +6,7 @@ import pytest
 
 from lsmcli.engine import memory_runs
 from lsmcli.engine.memory_merge import SORT_STEP_ENTRIES, SortedMemory, sort_memory, sorted_chunks
-from lsmcli.engine.table_memory import TableMemory
+from lsmcli.engine.table_memory import DISMANTLE_STEP_ENTRIES, TableMemory
 from lsmcli.engine.value_block import StoredValue
 from tests.testing.tables import items_from, items_random
 
@@ -70,10 +70,11 @@ def test_compiled_it_is_sorted_in_short_steps(rng: random.Random, shared: bytes)
 
 
 def test_a_table_is_dismantled_unless_it_is_scanned(rng: random.Random) -> None:
-    memory = memory_of(rng, items_random(rng, 600))
+    memory = memory_of(rng, items_random(rng, 2 * DISMANTLE_STEP_ENTRIES + 1))
+    count = len(memory.entries)
     log = memory.observe(holds=False)
     assert sum(memory.dismantle()) == 0
-    assert len(memory.entries) == 600
+    assert len(memory.entries) == count
     memory.unobserve(log)
     assert sum(memory.dismantle()) == 3
     assert memory.entries == {}
