@@ -142,6 +142,7 @@ def merge_packed(
         blocks: list[PackedBlock] = []
         while blocks or not merge.done:
             merge.begin()
+            yield 1  # to wake the second thread takes as long as a block
             for block in blocks:
                 if builder.closed_before(block):
                     merge.help()

@@ -196,7 +196,10 @@ class FileStorage(FileWriter):
 
     def read(self, offset: int, size: int) -> bytes:
         """As Storage.read; an I/O error is met with one more read, since some pass."""
-        data = self._read_some(offset, size)
+        try:
+            data = os.pread(self._fd, size, offset)
+        except OSError as error:
+            data = self._read_again(offset, size, error)
         while len(data) < size:  # the kernel reads at most 2 GiB at once
             more = self._read_some(offset + len(data), size - len(data))
             if not more:

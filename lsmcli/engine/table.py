@@ -21,7 +21,6 @@ table's info, each value block with the index block. Damage names the tree, the 
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
-from lsmcli.engine.block_merge import Run
 from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import key_size_max_for
 from lsmcli.engine.entry_pack import fit_entries
@@ -46,7 +45,6 @@ from lsmcli.engine.value_block import (
     encode_value_block,
     encode_value_block_head,
     offset_width_for,
-    run_of_entries,
     value_block_size,
 )
 
@@ -432,21 +430,6 @@ def packed_of(
         if not fits or packed.key_last != index.keys_last[block]:
             raise damage_in_table(not_as_indexed(index, block), info)
     return packed
-
-
-def run_in(grid: Grid, info: TableInfo, index: IndexBlock, block: int, value_block: ValueBlock) -> Run:
-    """All entries of a value block for a merge, verified as by columns_of(). Raises DamageError. Compiled only."""
-    run = value_block.run(key_size_max_for(grid.block_size))
-    if run is None:  # it is damaged: this finds out how, and says so
-        columns = columns_of(grid, info, index, block, value_block, 0, value_block.count)
-        run = run_of_entries(*columns)
-        assert run is not None
-        return run
-    key_first, key_last = run.edges()
-    fits = key_first > index.keys_last[block - 1] if block else key_first == info.key_min
-    if not fits or key_last != index.keys_last[block]:
-        raise damage_in_table(not_as_indexed(index, block), info)
-    return run
 
 
 def search(grid: Grid, info: TableInfo, key: bytes) -> StoredValue | Missing:

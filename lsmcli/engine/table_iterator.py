@@ -29,10 +29,9 @@ from lsmcli.engine.table import (
     packed_of,
     read_index,
     read_value,
-    run_in,
 )
 from lsmcli.engine.table_info import TableInfo
-from lsmcli.engine.value_block import ValueBlock
+from lsmcli.engine.value_block import ValueBlock, run_in_block, run_of_entries
 
 # A merge reads all of a table: so many blocks at a time are hinted at, which lie side by side more often than not.
 _PREFETCH_BLOCKS: Final = 8
@@ -115,10 +114,14 @@ class TableIterator:
         """All entries for a merge, one step per value block. Compiled only."""
         references = self.index.references
         for block in range(self.index.block_count):
-            value_block = self._value_block(block)
+            cached: ValueBlock | None = self.grid.cached(references[block], BlockKind.VALUE)
+            try:
+                raw = self.grid.read(references[block], BlockKind.VALUE) if cached is None else cached.parts[0]
+            except DamageError as error:
+                raise damage_in_table(error, self.info) from error
             if block % _PREFETCH_BLOCKS == 0:
                 self.grid.prefetch(references[block + 1 : block + 1 + _PREFETCH_BLOCKS])
-            yield run_in(self.grid, self.info, self.index, block, value_block)
+            yield _run_in(self.grid, self.info, self.index, block, raw)
 
     def block_columns(self, block: int) -> Columns:
         """All entries of value block 0 <= block < index.block_count."""
@@ -148,3 +151,24 @@ class TableIterator:
             return value_block.bisect_left(key)
         except DamageError as error:
             raise damage_in_table(error, self.info) from error
+
+
+def _run_in(grid: Grid, info: TableInfo, index: IndexBlock, block: int, raw: bytes) -> Run:
+    """All entries of a value block that was read for a merge, verified as by columns_of(). Raises DamageError.
+    Compiled only."""
+    run = run_in_block(raw, grid.key_size_max)
+    if run is None or run.figures()[0] != index.entry_counts[block]:  # it is damaged: this finds out how, and says so
+        try:
+            value_block = ValueBlock(raw)
+            check_value(index, block, value_block)
+        except DamageError as error:
+            raise damage_in_table(error, info) from error
+        columns = columns_of(grid, info, index, block, value_block, 0, value_block.count)
+        run = run_of_entries(*columns)
+        assert run is not None
+        return run
+    key_first, key_last = run.edges()
+    fits = key_first > index.keys_last[block - 1] if block else key_first == info.key_min
+    if not fits or key_last != index.keys_last[block]:
+        raise damage_in_table(not_as_indexed(index, block), info)
+    return run
