@@ -66,6 +66,10 @@ def open(  # noqa: A001  # the name that programs know from dbm
     from lsmcli.engine import constants
     from lsmcli.engine.opening import open_database
 
+    if flag != "r" and command is None:
+        # Now, so that no put of a program waits for that; the command line has commands that never need it.
+        from lsmcli.engine import compaction_plan  # noqa: F401
+
     return open_database(
         path,
         flag,

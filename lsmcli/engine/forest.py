@@ -122,6 +122,8 @@ class Forest(OpForest):
             self.log = self.file.wal
             if self.scope is not None and self.scope.state is ScopeState.BOUND:
                 self.scope_discard()
+            if not self.bar.full:
+                self.bar.fill_next = self.bar.fill + 1  # a process with a single op has nothing to do with compaction
             return
         self.file.follow(recovery)
         if self.scope is None:
