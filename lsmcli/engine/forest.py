@@ -237,7 +237,9 @@ class Forest(OpForest):
 
     def job_end(self) -> Iterator[int]:
         """Between two jobs: a checkpoint, when enough space waits for one and little is left to sync; a step for each
-        look whether it is time."""
+        look whether it is time. At the end of a bar there is one anyway, for which no put waits."""
+        if self.bar.full and not self._flush_all:
+            return
         if self._released_size() > _RELEASED_SIZE_MAX + self._quarantine_size:
             self._pace.want()
             if not self._pace.near():
@@ -258,7 +260,7 @@ class Forest(OpForest):
         """
         bar = self.bar
         try:
-            if self._pace.waiting and not bar.working and not bar.full:
+            if self._pace.under_way or (self._pace.waiting and not bar.working and not bar.full):
                 self._checkpoint_soon()
             elif not bar.full:
                 bar.advance()
@@ -274,7 +276,7 @@ class Forest(OpForest):
             self.bar.fill_next = self.bar.fill + max(1, self.memory_size // BEATS_PER_BAR)
 
     def _checkpoint_soon(self) -> None:
-        """The checkpoint of a bar that has ended, stage by stage. The next bar's work waits until it is made."""
+        """The checkpoint that is wanted, stage by stage. All else waits until it is made, the end of a bar too."""
         if not self._pace.look():
             self.bar.fill_next = self.bar.fill + self.memory_size // LOOKS_PER_BAR
 

@@ -48,6 +48,37 @@ def test_a_checkpoint_waits_for_its_syncs_while_ops_go_on() -> None:
     assert_holds(killed(run).database, run.model.state)
 
 
+def test_no_put_waits_for_a_sync() -> None:
+    class Waits(Slow):
+        def sync(self) -> None:
+            raise AssertionError("a put waits")
+
+    run = new_run(memory_size=1 << 14)
+    run.storage.__class__ = Waits
+    sequence = forest_of(run).file.superblock.sequence
+    for i in range(3000):
+        put(run, b"key %03d" % (i * 37 % 1000), b"w" * 50)
+    assert forest_of(run).file.superblock.sequence > sequence + 10
+    assert_holds(run.database, run.model.state)
+
+
+def test_a_bar_that_is_full_does_not_end_before_the_checkpoint_under_way_is_made() -> None:
+    run = new_run()
+    forest = forest_of(run)
+    run.storage.__class__ = Slow
+    to_stage(run, 1)
+    run.storage.looks = 100
+    number, fill_max = forest.bar.number, 0
+    for i in range(95):
+        put(run, b"key %03d" % i, b"w" * 50)
+        fill_max = max(fill_max, forest.bar.fill)
+    assert forest._pace.under_way and forest.bar.number == number
+    assert fill_max > forest.memory_size
+    fill(run, 50)
+    assert forest.bar.number > number
+    assert_holds(killed(run).database, run.model.state)
+
+
 def to_stage(run: Run, stage: int) -> None:
     """Puts until a checkpoint has done so many stages, and its sync is under way."""
     counts: set[int] = set()  # of syncs that had ended
