@@ -24,6 +24,8 @@ HOT = (
     "lsmcli.engine.block_scan",
     "lsmcli.engine.run_merge",
     "lsmcli.engine.sized_columns",
+    "lsmcli.engine.byte_search",
+    "lsmcli.engine.block_entry",
     "lsmcli.engine.lookup",
     "lsmcli.engine.wal_run",
     "lsmcli.formats.plain_rows",

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A file of the engine imports only files before it in this list. A new file takes its place here.
 ENGINE_ORDER = """
-    uncompiled missing entry_map entry_order entry_pack sized_columns block_scan run_merge packed_entries block_merge
-    second_thread memory_runs piece_merge lookup_interpreted lookup
+    uncompiled missing entry_map entry_order entry_pack byte_search sized_columns block_scan run_merge packed_entries
+    block_merge second_thread memory_runs piece_merge lookup_interpreted block_entry lookup
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_beside storage
     guard op_columns op_path

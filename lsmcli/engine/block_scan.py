@@ -26,6 +26,7 @@ if cython.compiled:
     import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING
     from cython.cimports.libc.string import memcmp
+    from cython.cimports.lsmcli.engine._byte_search import number_of, position_of
 
 COMPILED: Final = bool(cython.compiled)
 
@@ -51,7 +52,7 @@ def entries_near(
     """
     assert width in (2, 4) and 0 <= limit and 0 <= count and 0 <= at
     if cython.compiled:
-        return _entries_near(raw, at, count, width, bound, limit, key_size_max, backward, -1, False)
+        return _entries_near(raw, at, count, width, bound, limit, key_size_max, backward, -1)
     return None
 
 
@@ -76,16 +77,7 @@ def runs_at_hand(
     the processor's ways to memory.
     """
     if cython.compiled:
-        return _runs_at_hand(levels, age, edge, limit, key_size_max, backward, False)
-    return None
-
-
-def pairs_at_hand(
-    levels: Sequence[Any], age: Any, edge: Any, limit: int, key_size_max: int, backward: bool = False
-) -> list[Any] | None:
-    """The keys and values of runs_at_hand() as a list of pairs, where a single level has tables; else None."""
-    if cython.compiled:
-        return _pairs_at_hand(levels, age, edge, limit, key_size_max, backward)
+        return _runs_at_hand(levels, age, edge, limit, key_size_max, backward)
     return None
 
 
@@ -208,14 +200,13 @@ def _entries_near(
     key_size_max: cython.Py_ssize_t,
     backward: cython.bint,
     guess: cython.Py_ssize_t,
-    paired: cython.bint,
-) -> tuple[list[Any], list[bytes], bytes, int] | None:
+) -> tuple[list[bytes], list[bytes], bytes, int] | None:
     size: cython.Py_ssize_t = len(raw)
     i: cython.Py_ssize_t
     first: cython.Py_ssize_t
     stop: cython.Py_ssize_t
     edge: bytes
-    keys: list[Any] = []  # with `paired` each with its value
+    keys: list[bytes] = []
     values: list[bytes] = []
     # The columns lie within raw; from here on each offset is compared with the size of its column before use.
     if count > size or at > size or size - at < 2 * (count + 1) * width + count:
@@ -258,11 +249,8 @@ def _entries_near(
             or not _compare(region + before, before_size, region + key_at, key_end - key_at) < 0
         ):
             return None
-        key = region[key_at:key_end]
-        value = region[keys_size + value_at : keys_size + value_end]
-        keys.append((key, value) if paired else key)
-        if not paired:
-            values.append(value)
+        keys.append(region[key_at:key_end])
+        values.append(region[keys_size + value_at : keys_size + value_end])
         before = key_at
         before_size = key_end - key_at
         key_at = key_end
@@ -271,51 +259,69 @@ def _entries_near(
 
 
 @cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _prefix(key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.ulonglong:
-    """The first eight bytes as a number, zeros where there are fewer: a smaller number is a smaller key."""
-    i: cython.Py_ssize_t
-    number: cython.ulonglong = 0
-    if size >= 8:
-        for i in range(8):
-            number = (number << 8) | key[i]
-        return number
-    for i in range(8):
-        number = (number << 8) | (key[i] if i < size else 0)
-    return number
-
-
-@cython.cfunc
-@cython.inline
-def _position(
-    keys: list[bytes], numbers: bytes, skip: cython.Py_ssize_t, key: bytes, number: cython.ulonglong
+def pairs_near(
+    raw: bytes,
+    at: cython.Py_ssize_t,
+    count: cython.Py_ssize_t,
+    width: cython.Py_ssize_t,
+    bound: object,
+    limit: cython.Py_ssize_t,
+    key_size_max: cython.Py_ssize_t,
+    backward: cython.bint,
+    guess: cython.Py_ssize_t,
+    pairs: list[tuple[bytes, bytes]],
 ) -> cython.Py_ssize_t:
-    """The first of these keys that is not below `key`, whose number behind the first `skip` bytes is `number`: they are
-    the keys and numbers of a lookup.SlotColumn."""
-    column: cython.p_const_ulonglong = cython.cast(cython.p_const_ulonglong, PyBytes_AS_STRING(numbers))
-    low: cython.Py_ssize_t = 0
-    high: cython.Py_ssize_t = len(keys)
-    middle: cython.Py_ssize_t
-    other: bytes
-    assert 0 < high and len(numbers) == 8 * high
-    if skip > 0:
-        other = keys[0]
-        if len(key) < skip or _compare(other, skip, key, skip) != 0:
-            # Not among them: below all, or above all.
-            return 0 if _compare(key, len(key), other, len(other)) < 0 else high
-    while low < high:
-        middle = (low + high) // 2
-        if column[middle] < number:
-            low = middle + 1
-            continue
-        if column[middle] == number:
-            other = keys[middle]
-            if _compare(other, len(other), key, len(key)) < 0:
-                low = middle + 1
-                continue
-        high = middle
-    return low
+    """Appends the keys and values of entries_near() to `pairs`, backward in descending order. The place of the lowest
+    of them, or -1 where that answers None or one of them is no plain value: then pairs are of no use any more."""
+    size: cython.Py_ssize_t = len(raw)
+    edge: bytes
+    i: cython.Py_ssize_t
+    # The columns lie within raw; from here on each offset is compared with the size of its column before use.
+    if count > size or at > size or size - at < 2 * (count + 1) * width + count:
+        return -1
+    key_offsets: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(raw)) + at
+    value_offsets: cython.p_const_uchar = key_offsets + (count + 1) * width
+    flags: cython.p_const_uchar = value_offsets + (count + 1) * width
+    region: cython.p_const_uchar = flags + count
+    keys_size: cython.Py_ssize_t = _offset(key_offsets, count, width)
+    values_size: cython.Py_ssize_t = size - at - 2 * (count + 1) * width - count - keys_size
+    if values_size < 0:
+        return -1
+    first: cython.Py_ssize_t = count if backward else 0
+    if bound is not None:
+        edge = cython.cast(bytes, bound)
+        first = _bisect(key_offsets, width, region, keys_size, count, edge, len(edge), guess)
+        if first < 0:
+            return -1
+    stop: cython.Py_ssize_t = first if backward else min(count, first + limit)
+    if backward:
+        first = max(0, stop - limit)
+    before: cython.p_const_uchar = region
+    before_size: cython.Py_ssize_t = 0
+    step: cython.Py_ssize_t
+    order: cython.Py_ssize_t
+    key_at: cython.Py_ssize_t
+    key_end: cython.Py_ssize_t
+    value_at: cython.Py_ssize_t
+    value_end: cython.Py_ssize_t
+    for step in range(stop - first):
+        i = stop - 1 - step if backward else first + step
+        key_at = _offset(key_offsets, i, width)
+        key_end = _offset(key_offsets, i + 1, width)
+        value_at = _offset(value_offsets, i, width)
+        value_end = _offset(value_offsets, i + 1, width)
+        if not (key_at < key_end <= keys_size and value_at <= value_end <= values_size):
+            return -1
+        if flags[i] != 0 or key_end - key_at > key_size_max:
+            return -1
+        if step > 0:
+            order = _compare(before, before_size, region + key_at, key_end - key_at)
+            if (order <= 0) if backward else (order >= 0):
+                return -1
+        before = region + key_at
+        before_size = key_end - key_at
+        pairs.append((before[:before_size], (region + keys_size + value_at)[: value_end - value_at]))
+    return first
 
 
 @cython.cfunc
@@ -326,7 +332,6 @@ def _runs_at_hand(
     limit: cython.Py_ssize_t,
     key_size_max: cython.Py_ssize_t,
     backward: cython.bint,
-    paired: cython.bint,
 ) -> list[Run] | None:
     runs: list[Run] = []
     keys: list[bytes]
@@ -345,7 +350,7 @@ def _runs_at_hand(
         if search is None:
             return None
         keys, slots, skip, numbers = search.parts
-        at = _position(keys, numbers, skip, key, _prefix_behind(key, len(key), skip))
+        at = position_of(keys, numbers, skip, key, len(key))
         if at == len(keys):
             if backward:
                 return None
@@ -354,35 +359,12 @@ def _runs_at_hand(
         table = slot.table
         if table is None or slot.generation != generation:
             return None
-        run = _run_of_table(table, generation, key, limit, key_size_max, backward, paired)
+        run = _run_of_table(table, generation, key, limit, key_size_max, backward)
         if run is None:
             return None
         runs.append(run)
     age.hits += 2 * len(runs)
     return runs
-
-
-@cython.cfunc
-def _pairs_at_hand(
-    levels: Sequence[Any],
-    age: Any,
-    edge: Any,
-    limit: cython.Py_ssize_t,
-    key_size_max: cython.Py_ssize_t,
-    backward: cython.bint,
-) -> list[Any] | None:
-    count: cython.Py_ssize_t = 0
-    for level in levels:
-        count += bool(level.tables)
-    if count != 1:
-        return None
-    runs = _runs_at_hand(levels, age, edge, limit, key_size_max, backward, True)
-    if not runs:
-        return runs
-    pairs: list[Any] = runs[0][0]
-    if backward:
-        pairs.reverse()
-    return pairs
 
 
 @cython.cfunc
@@ -393,7 +375,6 @@ def _run_of_table(
     limit: cython.Py_ssize_t,
     key_size_max: cython.Py_ssize_t,
     backward: cython.bint,
-    paired: cython.bint,
 ) -> Run | None:
     """runs_at_hand() of a lookup.TableSearch whose last key is not below the edge."""
     keys: list[bytes]
@@ -402,19 +383,19 @@ def _run_of_table(
     skip: cython.Py_ssize_t
     count: cython.Py_ssize_t
     first: cython.Py_ssize_t
-    some_keys: list[Any]
+    some_keys: list[bytes]
     run: Run | None = None
     bound: Any = edge
     keys, slots, skip, numbers = table.parts
-    number: cython.ulonglong = _prefix_behind(edge, len(edge), skip)
-    at: cython.Py_ssize_t = _position(keys, numbers, skip, edge, number)
+    number: cython.ulonglong = number_of(edge, len(edge), skip)
+    at: cython.Py_ssize_t = position_of(keys, numbers, skip, edge, len(edge))
     while 0 <= at < len(keys):
         slot = slots[at]
         if slot.generation != generation or not slot.parts:
             return None
         raw, offsets_at, count, width = slot.parts
-        guess = -1 if bound is None or at == 0 else _guess(numbers, at, number, count)
-        found = _entries_near(raw, offsets_at, count, width, bound, limit, key_size_max, backward, guess, paired)
+        guess = -1 if bound is None or at == 0 else place_guessed(numbers, at, number, count)
+        found = _entries_near(raw, offsets_at, count, width, bound, limit, key_size_max, backward, guess)
         if found is None:
             return None
         some_keys, values, flags, first = found
@@ -422,10 +403,9 @@ def _run_of_table(
             return None
         if some_keys and (first == 0 or first + len(some_keys) == count):
             # At the border of a block its keys must be those that the index block says.
-            border: list[bytes] = [pair[0] for pair in some_keys] if paired else some_keys
-            if first == 0 and not (border[0] > keys[at - 1] if at else border[0] == table.key_min):
+            if first == 0 and not (some_keys[0] > keys[at - 1] if at else some_keys[0] == table.key_min):
                 return None
-            if first + len(some_keys) == count and border[len(some_keys) - 1] != keys[at]:
+            if first + len(some_keys) == count and some_keys[len(some_keys) - 1] != keys[at]:
                 return None
         if run is None:
             run = some_keys, values, flags
@@ -454,9 +434,8 @@ def _are_plain(flags: bytes) -> cython.bint:
 
 
 @cython.cfunc
-@cython.inline
 @cython.exceptval(check=False)
-def _guess(
+def place_guessed(
     numbers: bytes, at: cython.Py_ssize_t, number: cython.ulonglong, count: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
     """Where a key with this number may be in block 0 < at of `count` entries, if keys are spread evenly; or -1."""
@@ -468,18 +447,10 @@ def _guess(
     return min(count - 1, guess)
 
 
-@cython.cfunc
-@cython.inline
-@cython.exceptval(check=False)
-def _prefix_behind(key: cython.p_const_uchar, size: cython.Py_ssize_t, skip: cython.Py_ssize_t) -> cython.ulonglong:
-    """_prefix() of what is behind the first `skip` bytes; 0 when nothing is."""
-    return _prefix(key + skip, size - skip) if size > skip else 0
-
-
 if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled functions take the place of those above; without them, on a machine where they were not built,
     # those above stay. What is imported is used by the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._block_scan import (  # noqa: F401, I001
-            bisect_entries, entries_near, pairs_at_hand, runs_at_hand, COMPILED,
+            bisect_entries, entries_near, runs_at_hand, COMPILED,
         )  # fmt: skip

@@ -16,8 +16,7 @@ from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import KEY_SIZE_MIN, VALUE_SIZE_MAX, key_size_max_for, value_inline_max_for
 from lsmcli.engine.errors import LimitError
 from lsmcli.engine.key_range import prefix_end
-from lsmcli.engine.lookup import TreeLookup
-from lsmcli.engine.lookup_interpreted import PERHAPS
+from lsmcli.engine.lookup import COMPILED, QuickReads, TreeLookup
 from lsmcli.engine.op_columns import OpColumns
 from lsmcli.engine.scan import ENTRIES_FIRST
 from lsmcli.engine.schema import FLAG_LARGE
@@ -78,7 +77,7 @@ def range_of(start: bytes | None, end: bytes | None, prefix: bytes | None) -> tu
     return prefix, prefix_end(prefix)
 
 
-class Keyspace(MutableMapping[bytes, bytes]):
+class Keyspace(QuickReads, MutableMapping[bytes, bytes]):
     """One tree of a database. Raises ClosedError once the database is closed."""
 
     def __init__(self, database: "Database", tree_id: int) -> None:
@@ -98,20 +97,17 @@ class Keyspace(MutableMapping[bytes, bytes]):
                 raise LimitError(f"the key is empty; a key has 1 to {key_size_max} bytes")
             raise LimitError(f"the key has {len(key)} bytes; a key has 1 to {key_size_max} bytes in this file")
 
-    @overload
-    def get(self, key: bytes, default: None = None) -> bytes | None: ...
-    @overload
-    def get(self, key: bytes, default: bytes) -> bytes: ...
-    @overload
-    def get(self, key: bytes, default: D) -> bytes | D: ...
-    def get(self, key: bytes, default: object = None) -> object:
-        """The value of the key, or `default` when it is absent. Raises DamageError."""
-        value = self._lookup.get(key)
-        if value is PERHAPS:
-            value = self._get(key)
-        return default if value is None else value
+    if TYPE_CHECKING:
 
-    def _get(self, key: bytes) -> bytes | None:
+        @overload
+        def get(self, key: bytes, default: None = None) -> bytes | None: ...
+        @overload
+        def get(self, key: bytes, default: bytes) -> bytes: ...
+        @overload
+        def get(self, key: bytes, default: D) -> bytes | D: ...
+        def get(self, key: bytes, default: object = None) -> object: ...
+
+    def _get_slowly(self, key: bytes) -> bytes | None:
         """get() by the ordinary way."""
         self.check_key(key)
         return self._database.read(self._tree_id, lambda tree: self._ready(tree).get(key))
@@ -224,6 +220,14 @@ class Keyspace(MutableMapping[bytes, bytes]):
         if limit is not None and limit <= LIMIT_MAX:
             if limit <= 0:
                 return iter(())
+            if COMPILED:
+                # By far the most frequent case, and the quickest: nothing but pairs is made.
+                if (start if reverse else end) is None and not keys_only:
+                    first = self._lookup.first_pairs(end if reverse else start, limit, reverse)
+                    if first is not None:
+                        return iter(first)
+                if not self._lookup.fresh:
+                    self._database.read(self._tree_id, self._ready)  # for the next time
             found = short_scan(self._database, self._tree_id, start, end, limit, reverse, keys_only)
             if found is not None:
                 return found

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Point lookups that need nothing but memory: from the key to the bytes of its value, in one call.
+"""Point lookups that need nothing but memory: from the key to the bytes of its value, in one call. And short scans.
 
     TreeLookup      "ht": neither in the mutable nor in the immutable table
       LevelSearch       the largest keys of the tables, as numbers: table 2
@@ -23,14 +23,12 @@ Compiled where a C compiler was at hand, see docs/internals/hot_loops.md; times 
 from __future__ import annotations
 
 import struct
-import sys
 from contextlib import suppress
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, Final
 
 from lsmcli.engine import uncompiled as cython
-from lsmcli.engine.entry_pack import crc_tables
-from lsmcli.engine.lookup_interpreted import FLAG_TOMBSTONE, PERHAPS, get, get_many, marks_of
+from lsmcli.engine.lookup_interpreted import PERHAPS, get, get_many, marks_of
 from lsmcli.engine.missing import MISSING
 from lsmcli.engine.uncompiled import PURE
 
@@ -38,13 +36,22 @@ if cython.compiled:
     import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
     from cython.cimports.cpython import pystate
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
-    from cython.cimports.libc.string import memcmp, memcpy
+    from cython.cimports.lsmcli.engine._block_entry import touch, value_of
+    from cython.cimports.lsmcli.engine._block_scan import pairs_near, place_guessed
+    from cython.cimports.lsmcli.engine._byte_search import (
+        find_fingerprint,
+        fingerprint,
+        number_of,
+        numbers_of,
+        order_of,
+        position_of,
+    )
 
 COMPILED: Final = bool(cython.compiled)
 
-_BIG_ENDIAN: Final = sys.byteorder == "big"
 _GROUP: Final = 32  # keys that are looked up side by side
 _NOTHING = cython.declare(object, MISSING)
+_PERHAPS = cython.declare(object, PERHAPS)
 
 
 @cython.final
@@ -69,8 +76,6 @@ class BlockSlot:
     width: cython.Py_ssize_t  # of an offset
     offsets_at: cython.Py_ssize_t  # of the keys, then of the values
     view: Any  # interpreted: raw, offsets as integers, count and where the three columns begin
-    flags_at: cython.Py_ssize_t
-    keys_at: cython.Py_ssize_t
     values_at: cython.Py_ssize_t
 
     def __init__(self, generation: int) -> None:
@@ -81,14 +86,14 @@ class BlockSlot:
         """The cache has forgotten the block: lets go of its bytes."""
         self.generation, self.table, self.parts = -1, None, ()
         self.raw, self.view = b"", None
-        self.count = self.width = self.offsets_at = self.flags_at = self.keys_at = self.values_at = 0
+        self.count = self.width = self.offsets_at = self.values_at = 0
 
     def fill_values(self, raw: bytes, at: int, count: int, width: int, offsets: Any, values_at: int) -> None:
         """The columns of a value block: 2 * (count + 1) offsets of `width` bytes at `at`, flags, keys, values."""
         flags_at = at + 2 * (count + 1) * width
         assert 0 < at and 0 < count <= len(raw) and width in (2, 4) and flags_at + count <= values_at <= len(raw)
         self.raw, self.count, self.width, self.parts = raw, count, width, (raw, at, count, width)
-        self.offsets_at, self.flags_at, self.keys_at, self.values_at = at, flags_at, flags_at + count, values_at
+        self.offsets_at, self.values_at = at, values_at
         if not cython.compiled:
             self.view = raw, offsets, count, flags_at, flags_at + count, values_at
 
@@ -113,7 +118,7 @@ class SlotColumn:
         self.slots, self.skip, self.numbers = [_NOWHERE] * len(keys), 0, b""
         if cython.compiled:
             self.skip = len(commonprefix((key_min, keys[0], keys[self.count - 1])))  # noqa: RUF071  # of bytes
-            self.numbers = _numbers_of(self.keys, self.skip)
+            self.numbers = numbers_of(self.keys, self.skip)
         self.parts, self.view = (self.keys, self.slots, self.skip, self.numbers), (self.keys, self.slots, beside)
 
     def put(self, i: int, slot: BlockSlot) -> None:
@@ -145,12 +150,14 @@ class LevelSearch(SlotColumn):
     """The tables of a level: the keys that each of them spans, and the slot of its index block."""
 
     key_mins: list[bytes]
+    minima: bytes  # them as numbers
 
     def __init__(self, key_mins: list[bytes], key_maxes: list[bytes], slots: list[BlockSlot | None]) -> None:
         """The lists are parallel, in key order, and copied. O(tables)."""
         assert 0 < len(key_mins) == len(key_maxes) == len(slots)
         self.key_mins = list(key_mins)
         self._fill(key_mins[0], key_maxes, self.key_mins)
+        self.minima = numbers_of(self.key_mins, self.skip) if cython.compiled else b""
         self.slots[:] = [slot or _NOWHERE for slot in slots]
 
 
@@ -184,15 +191,18 @@ class TreeLookup:
         self.levels, self.age, self.key_size_max = list(levels), age, key_size_max
         self.fresh = True
 
-    def get(self, key: Any) -> Any:
+    @cython.ccall
+    def get(self, key: object) -> object:
         """The value of the key, None when it is absent, or PERHAPS. 0.1 µs, and the processor's way to memory for the
         entry's offsets, then for its key and value."""
         if not self.fresh or type(key) is not bytes:
-            return PERHAPS
+            return _PERHAPS
         if _alone():
-            return self._walk(key, False)
+            return self._walk(cython.cast(bytes, key), False)
         with self.lock:
-            return self._walk(key, False) if self.fresh else PERHAPS  # type: ignore[redundant-expr]  # by now
+            if not self.fresh:
+                return _PERHAPS  # type: ignore[unreachable]  # by now
+            return self._walk(cython.cast(bytes, key), False)
 
     def get_many(self, keys: list[Any]) -> tuple[list[Any], list[int]]:
         """get() of each key, all of them in one state, and the places of those for which it is PERHAPS. 0.2 µs per key,
@@ -204,7 +214,78 @@ class TreeLookup:
                     return self._find_many(keys, places), places
         return [PERHAPS] * len(keys), list(range(len(keys)))
 
+    def first_pairs(self, edge: Any, limit: int, backward: bool = False) -> list[tuple[bytes, bytes]] | None:
+        """The first pairs whose keys are not below the edge, backward the last ones below it, descending: exactly
+        `limit` of them, which is above 0. None where more is needed than one table and nothing in memory, where there
+        are fewer, and interpreted always. 0.3 µs, 0.1 per pair, and the processor's ways to memory."""
+        if not cython.compiled or not self.fresh or type(edge) is not bytes:
+            return None
+        if _alone():
+            return self._pairs(cython.cast(bytes, edge), limit, backward)
+        with self.lock:
+            if not self.fresh:
+                return None  # type: ignore[unreachable]  # by now
+            return self._pairs(cython.cast(bytes, edge), limit, backward)
+
     # Compiled only.
+
+    @cython.cfunc
+    def _pairs(self, edge: bytes, limit: cython.Py_ssize_t, backward: cython.bint) -> list[tuple[bytes, bytes]] | None:
+        """The answer of first_pairs()."""
+        size: cython.Py_ssize_t = len(edge)
+        data: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(edge))
+        generation: cython.Py_ssize_t = self.age.generation
+        level: LevelSearch
+        table: TableSearch
+        slot: BlockSlot
+        at: cython.Py_ssize_t
+        first: cython.Py_ssize_t
+        before: cython.Py_ssize_t = 0
+        guess: cython.Py_ssize_t = -1
+        bound: object = edge
+        pairs: list[tuple[bytes, bytes]] = []
+        if len(self.levels) != 1 or len(self.mutable) or len(self.immutable):
+            return None
+        level = self.levels[0]
+        at = _position(level, data, size)
+        if at == level.count:
+            if not backward:
+                return None
+            at -= 1
+        slot = level.slots[at]
+        if slot.generation != generation or slot.table is None:
+            return None
+        table = cython.cast(TableSearch, slot.table, typecheck=True)
+        at = _position(table, data, size)
+        if at == table.count and backward:
+            at -= 1
+        while 0 <= at < table.count:
+            slot = table.slots[at]
+            if slot.generation != generation or slot.count == 0:
+                return None
+            if at > 0 and bound is not None:
+                guess = place_guessed(table.numbers, at, number_of(data, size, table.skip), slot.count)
+            first = pairs_near(
+                slot.raw,
+                slot.offsets_at,
+                slot.count,
+                slot.width,
+                bound,
+                limit - before,
+                self.key_size_max,
+                backward,
+                guess,
+                pairs,
+            )
+            if first < 0 or not _are_those_of(table, at, slot.count, first, pairs, before, backward):
+                return None
+            before = len(pairs)
+            if before == limit:
+                self.age.hits += 2
+                return pairs
+            bound, guess = None, -1
+            at += -1 if backward else 1
+        return None
 
     @cython.cfunc
     def _walk(self, key: bytes, stops: cython.bint) -> object:
@@ -221,40 +302,38 @@ class TreeLookup:
         data: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(key))
         generation: cython.Py_ssize_t = self.age.generation
         if not 0 < size <= self.key_size_max:
-            return PERHAPS
+            return _PERHAPS
         found: object = self.mutable.get(key, _NOTHING) if self.dicts else self.mutable[key]
         if found is _NOTHING:
             found = self.immutable.get(key, _NOTHING) if self.dicts else self.immutable[key]
         if found is not _NOTHING:
-            return found if found is None or type(found) is bytes else PERHAPS
-        mark = _fingerprint(data, size)
+            return found if found is None or type(found) is bytes else _PERHAPS
+        mark = fingerprint(data, size)
         for i in range(len(self.levels)):
             level = self.levels[i]
-            if _order(level.key_mins, 0, data, size) > 0 or _order(level.keys, level.count - 1, data, size) < 0:
-                continue
-            at = _position(level, data, size)
-            if _order(level.key_mins, at, data, size) > 0:
+            at = _table_of(level, data, size)
+            if at < 0:
                 continue
             slot = level.slots[at]
             if slot.generation != generation or slot.table is None:
-                return PERHAPS
+                return _PERHAPS
             table = cython.cast(TableSearch, slot.table, typecheck=True)
             self.age.hits += 1
             at = _position(table, data, size)
             if at >= table.count:
-                return PERHAPS
+                return _PERHAPS
             entry = _entry_of(table, at, mark, 0)
             if entry < 0:
                 continue
             slot = table.slots[at]
             if slot.generation != generation:
-                return PERHAPS
+                return _PERHAPS
             if stops:
                 self.entry = entry
                 return slot
             while entry >= 0:
                 found = _value_of(slot, entry, key)
-                if found is not _NOWHERE:
+                if found is not _NOTHING:
                     self.age.hits += 1
                     return found
                 entry = _entry_of(table, at, mark, entry + 1)
@@ -278,7 +357,7 @@ class TreeLookup:
             count = min(len(keys) - start, _GROUP)
             for i in range(count):
                 key = keys[start + i]
-                slots[i] = self._walk(key, True) if type(key) is bytes else PERHAPS
+                slots[i] = self._walk(key, True) if type(key) is bytes else _PERHAPS
                 entries[i] = self.entry
             for i in range(count):
                 if type(slots[i]) is BlockSlot:
@@ -291,14 +370,32 @@ class TreeLookup:
                 if type(result) is BlockSlot:
                     key = keys[start + i]
                     result = _value_of(result, entries[i], cython.cast(bytes, key))
-                    if result is _NOWHERE:
+                    if result is _NOTHING:
                         result = self._walk(cython.cast(bytes, key), False)
                     else:
                         self.age.hits += 1
-                if result is PERHAPS:
+                if result is _PERHAPS:
                     places.append(start + i)
                 found.append(result)
         return found
+
+
+@cython.cclass
+class QuickReads:
+    """Reads in one tree without a step of Python's, as long as nothing but memory is needed. For a Keyspace to inherit,
+    which knows the ordinary way."""
+
+    _lookup = cython.declare(TreeLookup, visibility="public")  # that of the tree, once it was asked
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of the key, or `default` when it is absent. Raises DamageError."""
+        value: object = self._lookup.get(key)
+        if value is _PERHAPS:
+            value = self._get_slowly(key)
+        return default if value is None else value
+
+    def _get_slowly(self, key: bytes) -> bytes | None:
+        raise NotImplementedError
 
 
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
@@ -317,103 +414,65 @@ def _alone() -> cython.bint:
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def _offset(column: cython.p_const_uchar, i: cython.Py_ssize_t, width: cython.Py_ssize_t) -> cython.Py_ssize_t:
-    at: cython.p_const_uchar = column + i * width
-    offset: cython.Py_ssize_t = at[0] | (at[1] << 8)
-    if width == 4:
-        offset |= (at[2] << 16) | (cython.cast(cython.Py_ssize_t, at[3]) << 24)
-    return offset
-
-
-@cython.cfunc
+@cython.inline
 def _value_of(slot: BlockSlot, entry: cython.Py_ssize_t, key: bytes) -> object:
-    """The value of an entry, None for a tombstone; _NOWHERE when it has another key; or PERHAPS."""
-    raw: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(slot.raw))
-    column: cython.p_const_uchar = raw + slot.offsets_at
-    width: cython.Py_ssize_t = slot.width
-    if entry >= slot.count:
-        return PERHAPS
-    start: cython.Py_ssize_t = _offset(column, entry, width)
-    stop: cython.Py_ssize_t = _offset(column, entry + 1, width)
-    if not start <= stop <= slot.values_at - slot.keys_at:
-        return PERHAPS
-    if stop - start != len(key) or memcmp(raw + slot.keys_at + start, PyBytes_AS_STRING(key), stop - start) != 0:
-        return _NOWHERE
-    entry += slot.count + 1
-    start = _offset(column, entry, width)
-    stop = _offset(column, entry + 1, width)
-    if not start <= stop <= len(slot.raw) - slot.values_at:
-        return PERHAPS
-    flag: cython.uchar = raw[slot.flags_at + entry - slot.count - 1]
-    if flag == 0:
-        return raw[slot.values_at + start : slot.values_at + stop]
-    return None if flag == FLAG_TOMBSTONE and start == stop else PERHAPS
+    return value_of(slot.raw, slot.offsets_at, slot.count, slot.width, slot.values_at, entry, key)
 
 
 @cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
 def _touch(slot: BlockSlot, entry: cython.Py_ssize_t, offsets_only: cython.bint) -> cython.uint:
-    """Brings the offsets of an entry near, or its key and its value as far as its offsets can be right."""
-    if entry >= slot.count:
-        return 0
-    size: cython.Py_ssize_t = len(slot.raw)
-    raw: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(slot.raw))
-    key_at: cython.Py_ssize_t = slot.offsets_at + entry * slot.width
-    value_at: cython.Py_ssize_t = key_at + (slot.count + 1) * slot.width
-    end: cython.Py_ssize_t = slot.flags_at + entry
-    if not offsets_only:
-        end = slot.values_at + _offset(raw + value_at, 1, slot.width) - 1
-        key_at = slot.keys_at + _offset(raw + key_at, 0, slot.width)
-        value_at = slot.values_at + _offset(raw + value_at, 0, slot.width)
-    near: cython.uint = 0
-    if key_at < size and value_at < size and 0 <= end < size:
-        near = raw[key_at] + raw[value_at] + raw[end]
+    near: cython.uint = touch(slot.raw, slot.offsets_at, slot.count, slot.width, slot.values_at, entry, offsets_only)
     return near
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def _number(key: cython.p_const_uchar, size: cython.Py_ssize_t, skip: cython.Py_ssize_t) -> cython.ulonglong:
-    """Eight bytes of a key from `skip` on, zeros behind its end, as a number: in the order of the keys."""
-    number: cython.ulonglong = 0
-    i: cython.Py_ssize_t
-    if size - skip >= 8:
-        for i in range(8):
-            number = (number << 8) | key[skip + i]
-    else:
-        for i in range(8):
-            number = (number << 8) | (key[skip + i] if skip + i < size else 0)
-    return number
+def _are_those_of(
+    table: TableSearch,
+    block: cython.Py_ssize_t,
+    count: cython.Py_ssize_t,
+    first: cython.Py_ssize_t,
+    pairs: list[tuple[bytes, bytes]],
+    start: cython.Py_ssize_t,
+    backward: cython.bint,
+) -> cython.bint:
+    """Whether pairs[start:], out of a block of `count` entries from `first` on, are what the index block says of it: at
+    the border of a block its keys must be those of the border."""
+    found: cython.Py_ssize_t = len(pairs) - start
+    lowest: bytes
+    if found > 0 and first == 0:
+        lowest = pairs[len(pairs) - 1 if backward else start][0]
+        if lowest != table.key_min if block == 0 else lowest <= table.keys[block - 1]:
+            return False
+    if found > 0 and first + found == count:
+        return pairs[start if backward else len(pairs) - 1][0] == table.keys[block]
+    return True
 
 
 @cython.cfunc
-@cython.exceptval(check=False)
-def _order(
-    keys: list[bytes], i: cython.Py_ssize_t, key: cython.p_const_uchar, size: cython.Py_ssize_t
-) -> cython.Py_ssize_t:
-    """Below, equal to or above zero as keys[i] is below, equal to or above the key."""
-    other: bytes = cython.cast(bytes, keys[i])
-    order: cython.Py_ssize_t = memcmp(PyBytes_AS_STRING(other), key, min(len(other), size))
-    return order if order else len(other) - size
-
-
-@cython.cfunc
+@cython.inline
 @cython.exceptval(check=False)
 def _position(column: SlotColumn, key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """The first block whose largest key is not below `key`; `count` when there is none."""
-    numbers: cython.p_const_ulonglong = cython.cast(cython.p_const_ulonglong, PyBytes_AS_STRING(column.numbers))
-    number: cython.ulonglong = _number(key, size, column.skip)
-    low: cython.Py_ssize_t = 0
-    high: cython.Py_ssize_t = column.count
-    middle: cython.Py_ssize_t
-    while low < high:
-        middle = (low + high) >> 1
-        if numbers[middle] < number or (numbers[middle] == number and _order(column.keys, middle, key, size) < 0):
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    at: cython.Py_ssize_t = position_of(column.keys, column.numbers, column.skip, key, size)
+    return at
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _table_of(level: LevelSearch, key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    """The table that spans the key, -1 when there is none."""
+    minima: cython.p_const_ulonglong = cython.cast(cython.p_const_ulonglong, PyBytes_AS_STRING(level.minima))
+    number: cython.ulonglong
+    at: cython.Py_ssize_t = _position(level, key, size)
+    if at == level.count:
+        return -1
+    if at > 0:  # then the key shares what all of them do
+        number = number_of(key, size, level.skip)
+        if minima[at] != number:
+            return at if minima[at] < number else -1
+    return at if order_of(level.key_mins, at, key, size) <= 0 else -1
 
 
 @cython.cfunc
@@ -425,66 +484,9 @@ def _entry_of(
     starts: cython.p_const_uint = cython.cast(cython.p_const_uint, PyBytes_AS_STRING(table.starts_packed))
     column: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(table.raw)) + starts[block]
     count: cython.Py_ssize_t = (cython.cast(cython.Py_ssize_t, starts[block + 1]) - starts[block]) >> 1
-    low: cython.uchar = mark & 0xFF
-    high: cython.uchar = mark >> 8
-    lanes: cython.ulonglong = 0x0001_0001_0001_0001
-    pattern: cython.ulonglong = lanes * (mark if not _BIG_ENDIAN else (low << 8) | high)
-    word: cython.ulonglong = 0
-    hits: cython.ulonglong
-    j: cython.Py_ssize_t
-    # Four at a time: what is left of a lane that equals the mark is zero, and borrows from the bit above it.
-    while entry + 32 <= count:
-        hits = 0
-        for j in range(8):
-            memcpy(cython.address(word), column + 2 * entry + 8 * j, 8)
-            word ^= pattern
-            hits |= (word - lanes) & ~word & (lanes << 15)
-        if hits:
-            break
-        entry += 32
-    while entry < count:
-        if column[2 * entry] == low and column[2 * entry + 1] == high:
-            return entry
-        entry += 1
-    return -1
+    found: cython.Py_ssize_t = find_fingerprint(column, count, mark, entry)
+    return found
 
-
-@cython.cfunc
-def _numbers_of(keys: list[bytes], skip: cython.Py_ssize_t) -> bytes:
-    """The number of each key, as a column."""
-    key: bytes
-    i: cython.Py_ssize_t
-    column: bytes = PyBytes_FromStringAndSize(cython.NULL, 8 * len(keys))
-    out: cython.p_ulonglong = cython.cast(cython.p_ulonglong, PyBytes_AS_STRING(column))
-    for i in range(len(keys)):
-        key = keys[i]
-        out[i] = _number(cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(key)), len(key), skip)
-    return column
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _fingerprint(key: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.ushort:
-    """What index_block.fingerprint() gives."""
-    table: cython.p_const_uint = cython.cast(cython.p_const_uint, PyBytes_AS_STRING(_CRC_TABLES))
-    crc: cython.uint = 0xFFFFFFFF
-    while size >= 4:
-        crc = (
-            table[768 + ((crc ^ key[0]) & 0xFF)]
-            ^ table[512 + (((crc >> 8) ^ key[1]) & 0xFF)]
-            ^ table[256 + (((crc >> 16) ^ key[2]) & 0xFF)]
-            ^ table[((crc >> 24) ^ key[3]) & 0xFF]
-        )
-        key += 4
-        size -= 4
-    while size > 0:
-        crc = table[(crc ^ key[0]) & 0xFF] ^ (crc >> 8)
-        key += 1
-        size -= 1
-    return ~crc & 0xFFFF
-
-
-_CRC_TABLES: Final = crc_tables() if cython.compiled else b""
 
 if not cython.compiled:
     # In their place, not called by them: a call is much.
@@ -493,6 +495,6 @@ if not cython.compiled:
 if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled classes take the place of those above, all of them or none.
     with suppress(ImportError):
-        from lsmcli.engine._lookup import (  # noqa: I001
-            BlockSlot, CacheAge, LevelSearch, SlotColumn, TableSearch, TreeLookup, COMPILED,
+        from lsmcli.engine._lookup import (  # noqa: F401, I001
+            BlockSlot, CacheAge, LevelSearch, QuickReads, SlotColumn, TableSearch, TreeLookup, COMPILED,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from lsmcli.engine.block_scan import COMPILED, Run, pairs_at_hand, runs_at_hand
+from lsmcli.engine.block_scan import COMPILED, Run, runs_at_hand
 from lsmcli.engine.columns import EMPTY, Columns, concatenate
 from lsmcli.engine.constants import TREE_ID_MAIN
 from lsmcli.engine.errors import LsmError
@@ -61,18 +61,6 @@ def short_scan(
         tree = forest.trees.get(tree_id)
         if tree is None:
             return iter(())  # nothing was ever put into it
-        if (
-            COMPILED
-            and (start if reverse else end) is None
-            and not (keys_only or tree.table_mutable.entries or tree.table_immutable.entries)
-        ):
-            # By far the most frequent case, and the quickest: nothing but pairs is made.
-            edge = end if reverse else start
-            pairs = pairs_at_hand(
-                tree.manifest.levels, tree.grid.cache.age, edge, limit, tree.grid.key_size_max, reverse
-            )
-            if pairs is not None:
-                return iter(pairs)
         try:
             found = _entries(tree, database.lock, start, end, limit, reverse)
         except LsmError:

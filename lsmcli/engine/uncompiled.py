@@ -65,6 +65,11 @@ def cfunc(function: _Function) -> _Function:
     return function
 
 
+def ccall(function: _Function) -> _Function:
+    """A function that compiled callers call as one of C, and others as one of Python."""
+    return function
+
+
 def inline(function: _Function) -> _Function:
     """A function to be compiled into its callers."""
     return function

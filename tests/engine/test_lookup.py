@@ -286,3 +286,100 @@ def test_a_lookup_that_waited_notices_that_the_tree_is_another_one(loops: Module
     inside.wait()
     assert lookup.get(b"a") is PERHAPS
     thread.join()
+
+
+def pairs_naively(items: Items, edge: bytes, limit: int, backward: bool) -> list[tuple[bytes, StoredValue]] | None:
+    """The first pairs from the edge on, as first_pairs() must give them; None: one of them is no plain value, or there
+    are fewer."""
+    found = [item for item in items if (item[0] < edge) == backward]
+    found = found[::-1][:limit] if backward else found[:limit]
+    return found if len(found) == limit and all(type(value) is bytes for _, value in found) else None
+
+
+@both
+def test_the_first_pairs_from_an_edge_on(loops: ModuleType, rng: random.Random) -> None:
+    """Right, or None: that within one table nothing but plain values is asked for, and nothing is in memory."""
+    answers = 0
+    for _ in range(30):
+        keys = keys_random(rng)
+        items: Items = [(key, rng.choice([None, large(3), b""]) if rng.random() < 0.05 else key) for key in keys]
+        items = sorted(dict(items).items())
+        tables = parted(items, rng) if rng.random() < 0.5 else [items]
+        lookup = Lookup(loops, tables)
+        for edge in [*keys, *(key[:-1] for key in keys), *(key + b"\0" for key in keys), b"", b"\xff" * 50]:
+            for backward in (False, True):
+                limit = rng.choice([1, 2, 5, 12])
+                expected = pairs_naively(items, edge, limit, backward)
+                found = lookup.lookup.first_pairs(edge, limit, backward)
+                assert found is None or found == expected
+                assert (found == expected) or not loops.COMPILED or len(tables) > 1
+                answers += found is not None
+    assert (answers > 1000) == loops.COMPILED
+
+
+@both
+def test_first_pairs_are_none_where_more_than_one_table_matters(loops: ModuleType) -> None:
+    items: Items = [(b"%03d" % i, b"value %d" % i) for i in range(20)]
+
+    def first(lookup: Lookup, edge: Any = b"004") -> Any:
+        return lookup.lookup.first_pairs(edge, 3)
+
+    expected = items[4:7] if loops.COMPILED else None
+    assert first(Lookup(loops, [items])) == expected
+    for edge in ("004", 4, None, bytearray(b"004")):
+        assert first(Lookup(loops, [items]), edge) is None
+    assert first(Lookup(loops, [items], [items])) is None
+    assert first(Lookup(loops, [items], mutable={b"x": b"1"})) is None
+    assert first(Lookup(loops, [items], immutable={b"x": b"1"})) is None
+    assert first(Lookup(loops)) is None
+    lookup = Lookup(loops, [items])
+    lookup.lookup.fresh = False
+    assert first(lookup) is None
+    for gone in ("tables", "blocks"):
+        lookup = Lookup(loops, [items])
+        getattr(lookup, gone)[0].shut()
+        assert first(lookup) is None
+
+
+@both
+def test_first_pairs_of_crafted_blocks_ascend_and_are_parts_of_them(loops: ModuleType, rng: random.Random) -> None:
+    """Whatever a block holds: pairs ascend, begin at the edge, and keep to the borders that the index block tells."""
+    items: Items = [(b"%03d" % i, b"value %d" % i) for i in range(20)]
+    answers = 0
+    for _ in range(300):
+        lookup = Lookup(loops, [items])
+        for slot, raw in zip(list(lookup.blocks), list(lookup.raws), strict=True):
+            bad = bytearray(raw)
+            bad[rng.randrange(120, len(bad))] = rng.choice([0, 1, 2, 255, rng.randrange(256)])
+            good = ValueBlock(raw)
+            slot.fill_values(bytes(bad), 120, good.count, good._offset_width, good._offsets, good._values_at)
+            lookup.raws.append(bytes(bad))
+        for backward in (False, True):
+            for edge, _ in items:
+                found = lookup.lookup.first_pairs(edge, 7, backward)
+                if found is None:
+                    continue
+                answers += 1
+                keys = [key for key, _ in found]
+                assert len(found) == 7 and all((a < b) != backward and a != b for a, b in pairwise(keys))
+                assert all((key < edge) == backward for key in keys)
+                assert all(any(key in raw and value in raw for raw in lookup.raws) for key, value in found)
+    assert (answers > 100) == loops.COMPILED
+
+
+@both
+def test_first_pairs_wait_while_another_thread_is_inside_a_change(loops: ModuleType) -> None:
+    lookup = Lookup(loops, [[(b"a", b"1"), (b"b", b"2")]])
+    inside, done = threading.Event(), threading.Event()
+
+    def change() -> None:
+        with lookup.lock:
+            inside.set()
+            done.wait(0.05)
+            lookup.lookup.fresh = False
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    inside.wait()
+    assert lookup.lookup.first_pairs(b"a", 1) is None
+    thread.join()

@@ -1,6 +1,7 @@
 """A Python file of the project as the rules of style see it: what it imports, and its functions."""
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -37,10 +38,15 @@ def source_of(path: str, text: str) -> Source:
     return Source(path, text, ast.parse(text, path))
 
 
+# The module out of which compiled code imports functions of C.
+COMPILED_TWIN = re.compile(r"^cython\.cimports\.(lsmcli\..*)\._(\w+)$")
+
+
 def imports_of(source: Source, modules: Iterable[str] = ()) -> list[Import]:
     """Every import of a file, wherever it stands.
 
     `from package import name` counts as package.name where that is one of `modules` or cannot be else, else as package.
+    What the compiler alone imports out of a compiled twin, from cython.cimports.package._name, counts as package.name.
     """
     known = set(modules)
     found = []
@@ -48,7 +54,7 @@ def imports_of(source: Source, modules: Iterable[str] = ()) -> list[Import]:
         if isinstance(node, ast.Import):
             found += [Import(alias.name, node.lineno, top) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
+            base = COMPILED_TWIN.sub(r"\1.\2", node.module or "")
             if node.level:
                 package = source.module.split(".")[: None if source.path.endswith("__init__.py") else -1]
                 package = package[: len(package) - (node.level - 1)]
