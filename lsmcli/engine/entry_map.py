@@ -287,6 +287,25 @@ class EntryMap:  # noqa: PLW1641  # like a dict, it has no hash
 
 
 @cython.cfunc
+def newest_entry(newer: Any, older: Any, key: bytes) -> object:
+    """What the newer of two maps that has the key says of it; MISSING when none has. For compiled code alone."""
+    if type(newer) is not EntryMap or type(older) is not EntryMap:
+        return newer.get(key, older.get(key, _NOTHING))  # dicts
+    new: EntryMap = cython.cast(EntryMap, newer)
+    old: EntryMap = cython.cast(EntryMap, older)
+    hashed: cython.ulonglong
+    position: cython.Py_ssize_t
+    if new._count == 0 and old._count == 0:
+        return _NOTHING  # without the hash, which costs more than a look at the levels' edges
+    hashed = hash(key)
+    position = new._find(key, hashed)
+    if position >= 0:
+        return cython.cast(object, new._at(position)[1])
+    position = old._find(key, hashed)
+    return _NOTHING if position < 0 else cython.cast(object, old._at(position)[1])
+
+
+@cython.cfunc
 @cython.inline
 @cython.exceptval(check=False)
 def _insert(part: cython.p_ulonglong, word: cython.ulonglong) -> cython.void:

@@ -46,6 +46,7 @@ if cython.compiled:
         order_of,
         position_of,
     )
+    from cython.cimports.lsmcli.engine._entry_map import newest_entry
 
 COMPILED: Final = bool(cython.compiled)
 
@@ -172,7 +173,6 @@ class TreeLookup:
     fresh = cython.declare(cython.bint, visibility="public")
     mutable: Any
     immutable: Any
-    dicts: cython.bint  # both of them: where the map of entries is not compiled
     levels: list[LevelSearch]
     age: CacheAge
     key_size_max: cython.Py_ssize_t
@@ -186,7 +186,7 @@ class TreeLookup:
     def load(self, lock: Any, memory: list[Any], levels: list[LevelSearch], age: CacheAge, key_size_max: int) -> None:
         """What the tree is now: the lock that guards it and is held, its two maps of entries, newest first, the
         levels that have tables, the age of the cache in which the blocks are, the longest key of the file."""
-        self.mutable, self.immutable, self.dicts = memory[0], memory[1], type(memory[0]) is dict
+        self.mutable, self.immutable = memory
         self.lock = lock if cython.compiled else getattr(lock, "plain", None) or lock
         self.levels, self.age, self.key_size_max = list(levels), age, key_size_max
         self.fresh = True
@@ -303,9 +303,7 @@ class TreeLookup:
         generation: cython.Py_ssize_t = self.age.generation
         if not 0 < size <= self.key_size_max:
             return _PERHAPS
-        found: object = self.mutable.get(key, _NOTHING) if self.dicts else self.mutable[key]
-        if found is _NOTHING:
-            found = self.immutable.get(key, _NOTHING) if self.dicts else self.immutable[key]
+        found: object = newest_entry(self.mutable, self.immutable, key)
         if found is not _NOTHING:
             return found if found is None or type(found) is bytes else _PERHAPS
         mark = fingerprint(data, size)

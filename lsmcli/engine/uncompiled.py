@@ -21,6 +21,7 @@ PURE: Final = os.environ.get("LSMCLI_PURE", "0") not in ("", "0")
 void: TypeAlias = None
 bint = bool
 uchar = int
+short = int
 ushort = int
 uint = int
 ulonglong = int
