@@ -107,7 +107,7 @@ class Keyspace(QuickReads, MutableMapping[bytes, bytes]):
         def get(self, key: bytes, default: D) -> bytes | D: ...
         def get(self, key: bytes, default: object = None) -> object: ...
 
-    def _get_slowly(self, key: bytes) -> bytes | None:
+    def get_slowly(self, key: bytes) -> bytes | None:
         """get() by the ordinary way."""
         self.check_key(key)
         return self._database.read(self._tree_id, lambda tree: self._ready(tree).get(key))

@@ -34,7 +34,6 @@ from lsmcli.engine.uncompiled import PURE
 
 if cython.compiled:
     import cython  # type: ignore[no-redef]  # seen by the compiler alone, for which it is no module
-    from cython.cimports.cpython import pystate
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
     from cython.cimports.lsmcli.engine._block_entry import touch, value_of
     from cython.cimports.lsmcli.engine._block_scan import pairs_near, place_guessed
@@ -177,6 +176,7 @@ class TreeLookup:
     age: CacheAge
     key_size_max: cython.Py_ssize_t
     lock: Any
+    held: Any = cython.declare(cython.pointer(cython.Py_ssize_t))  # how often the lock is, see op_path.OpGate; or NULL
     entry: cython.Py_ssize_t  # see _walk()
     warm: cython.uint  # takes what is read ahead, so that the compiler does not leave it out
 
@@ -188,6 +188,9 @@ class TreeLookup:
         levels that have tables, the age of the cache in which the blocks are, the longest key of the file."""
         self.mutable, self.immutable = memory
         self.lock = lock if cython.compiled else getattr(lock, "plain", None) or lock
+        if cython.compiled:
+            address: cython.ulonglong = getattr(lock, "count_address", 0)
+            self.held = cython.cast(cython.pointer(cython.Py_ssize_t), address)
         self.levels, self.age, self.key_size_max = list(levels), age, key_size_max
         self.fresh = True
 
@@ -197,7 +200,7 @@ class TreeLookup:
         entry's offsets, then for its key and value."""
         if not self.fresh or type(key) is not bytes:
             return _PERHAPS
-        if _alone():
+        if self._unlocked():
             return self._walk(cython.cast(bytes, key), False)
         with self.lock:
             if not self.fresh:
@@ -220,7 +223,7 @@ class TreeLookup:
         are fewer, and interpreted always. 0.3 µs, 0.1 per pair, and the processor's ways to memory."""
         if not cython.compiled or not self.fresh or type(edge) is not bytes:
             return None
-        if _alone():
+        if self._unlocked():
             return self._pairs(cython.cast(bytes, edge), limit, backward)
         with self.lock:
             if not self.fresh:
@@ -228,6 +231,14 @@ class TreeLookup:
             return self._pairs(cython.cast(bytes, edge), limit, backward)
 
     # Compiled only.
+
+    @cython.cfunc
+    @cython.inline
+    @cython.exceptval(check=False)
+    def _unlocked(self) -> cython.bint:
+        """Whether nobody is inside a change. Then no lock is needed: a lookup runs to its end without giving another
+        thread the chance to begin one."""
+        return self.held is not cython.NULL and self.held[0] == 0
 
     @cython.cfunc
     def _pairs(self, edge: bytes, limit: cython.Py_ssize_t, backward: cython.bint) -> list[tuple[bytes, bytes]] | None:
@@ -389,26 +400,15 @@ class QuickReads:
         """The value of the key, or `default` when it is absent. Raises DamageError."""
         value: object = self._lookup.get(key)
         if value is _PERHAPS:
-            value = self._get_slowly(key)
+            value = self.get_slowly(key)
         return default if value is None else value
 
-    def _get_slowly(self, key: bytes) -> bytes | None:
+    def get_slowly(self, key: bytes) -> bytes | None:
+        """get() by the ordinary way."""
         raise NotImplementedError
 
 
 # Compiled only: loops over bytes, which would be hopeless if interpreted.
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _alone() -> cython.bint:
-    """Whether this is the only thread of the process. Then nobody else can be inside a change, and no lock is needed:
-    a lookup runs to its end without giving another one the chance to begin."""
-    head = pystate.PyInterpreterState_Head()
-    return (
-        pystate.PyInterpreterState_Next(head) is cython.NULL
-        and pystate.PyThreadState_Next(pystate.PyInterpreterState_ThreadHead(head)) is cython.NULL
-    )
 
 
 @cython.cfunc

@@ -185,6 +185,7 @@ class OpGate:
     _waiting = cython.declare(cython.Py_ssize_t)  # threads
     _taken = cython.declare(cython.bint)  # _real is held by the owner
     _real: Any = cython.declare(object)
+    count_address = cython.declare(cython.ulonglong, visibility="public")  # of _count, for compiled readers; else 0
     plain: Any = cython.declare(object, visibility="public")  # interpreted: the system's lock itself, without our calls
 
     def __init__(self) -> None:
@@ -192,6 +193,7 @@ class OpGate:
         self._owner, self._count, self._waiting, self._taken = 0, 0, 0, False
         self._real = threading.Lock() if cython.compiled else threading.RLock()
         self.plain = None if cython.compiled else self._real
+        self.count_address = cython.cast(cython.ulonglong, cython.address(self._count)) if cython.compiled else 0
 
     def __enter__(self) -> None:
         """Waits until this thread owns the lock."""
@@ -491,8 +493,7 @@ def _put_number(out: cython.p_uchar, number: cython.ulonglong, width: cython.Py_
 
 
 if not (TYPE_CHECKING or COMPILED or PURE):
-    # The compiled classes take the place of those above; without them, on a machine where they were not built,
-    # those above stay. What is imported is used by the importers of this module.
+    # The compiled classes take the place of those above, where they were built, for the importers of this module.
     with suppress(ImportError):
         from lsmcli.engine._op_path import (  # noqa: F401, I001
             OpBar, OpForest, OpGate, OpLog, OpMemory, OpTree, COMPILED, delete, put,

@@ -11,12 +11,14 @@ import pytest
 
 from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprint, fingerprints_packed
 from lsmcli.engine.lookup_interpreted import PERHAPS
+from lsmcli.engine.op_path import OpGate
 from lsmcli.engine.schema import FLAG_LARGE, FLAG_TOMBSTONE, BlockKind, BlockReference
 from lsmcli.engine.value_block import StoredValue, ValueBlock, encode_value_block
 from tests.testing.tables import columns_from, large, raw_block
 from tests.testing.twins import twins
 
 both = pytest.mark.parametrize("loops", twins("lsmcli.engine.lookup"))
+either_lock = pytest.mark.parametrize("lock", [threading.RLock, OpGate], ids=["plain", "gate"])
 
 KEY_SIZE_MAX = 40
 Items = list[tuple[bytes, StoredValue]]
@@ -25,10 +27,12 @@ Items = list[tuple[bytes, StoredValue]]
 class Lookup:
     """A tree's lookup over tables that were made for it, and all that it holds, within reach of a test."""
 
-    def __init__(self, loops: ModuleType, *levels: list[Items], mutable: Any = None, immutable: Any = None) -> None:
+    def __init__(
+        self, loops: ModuleType, *levels: list[Items], mutable: Any = None, immutable: Any = None, lock: Any = None
+    ) -> None:
         self.loops = loops
         self.age = loops.CacheAge()
-        self.lock = threading.RLock()
+        self.lock = lock or threading.RLock()
         self.memory = [mutable or {}, immutable or {}]
         self.tables: list[Any] = []  # slots of index blocks
         self.blocks: list[Any] = []  # slots of value blocks
@@ -251,8 +255,9 @@ def test_flags_that_do_not_fit_are_left_to_others(loops: ModuleType, flag: int, 
 
 
 @both
-def test_a_lookup_waits_while_another_thread_is_inside_a_change(loops: ModuleType) -> None:
-    lookup = Lookup(loops, mutable={b"a": b"old"})
+@either_lock
+def test_a_lookup_waits_while_another_thread_is_inside_a_change(loops: ModuleType, lock: Any) -> None:
+    lookup = Lookup(loops, mutable={b"a": b"old"}, lock=lock())
     inside, done = threading.Event(), threading.Event()
 
     def change() -> None:
@@ -271,8 +276,9 @@ def test_a_lookup_waits_while_another_thread_is_inside_a_change(loops: ModuleTyp
 
 
 @both
-def test_a_lookup_that_waited_notices_that_the_tree_is_another_one(loops: ModuleType) -> None:
-    lookup = Lookup(loops, mutable={b"a": b"old"})
+@either_lock
+def test_a_lookup_that_waited_notices_that_the_tree_is_another_one(loops: ModuleType, lock: Any) -> None:
+    lookup = Lookup(loops, mutable={b"a": b"old"}, lock=lock())
     inside, done = threading.Event(), threading.Event()
 
     def change() -> None:
@@ -368,8 +374,9 @@ def test_first_pairs_of_crafted_blocks_ascend_and_are_parts_of_them(loops: Modul
 
 
 @both
-def test_first_pairs_wait_while_another_thread_is_inside_a_change(loops: ModuleType) -> None:
-    lookup = Lookup(loops, [[(b"a", b"1"), (b"b", b"2")]])
+@either_lock
+def test_first_pairs_wait_while_another_thread_is_inside_a_change(loops: ModuleType, lock: Any) -> None:
+    lookup = Lookup(loops, [[(b"a", b"1"), (b"b", b"2")]], lock=lock())
     inside, done = threading.Event(), threading.Event()
 
     def change() -> None:
