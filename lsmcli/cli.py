@@ -15,8 +15,7 @@ Invariants:
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Final, NoReturn
+from typing import Final
 
 import click
 
@@ -26,7 +25,7 @@ from lsmcli.engine.constants import TREE_NAME_MAIN
 from lsmcli.formats import InputError
 from lsmcli.formats.esc import safe_text
 from lsmcli.session import WAIT_S, Session, Terminated
-from lsmcli.start import importing
+from lsmcli.start import end_process, importing
 
 EXIT_OK: Final = 0
 EXIT_NEGATIVE: Final = 1
@@ -259,24 +258,21 @@ def main(words: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001 - the border, every error ends here
-        code = exit_code_of(error)
-        if isinstance(error, OSError):
-            from lsmcli.commands.files import discard_output
-
-            discard_output()
-        report(error, code)
+        code = told(error)
     if words is None:
         end_process(code)
     return code
 
 
-def end_process(code: int) -> NoReturn:
-    """End at once: the file is closed, and freeing every object first would take a tenth of a one-shot get."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with suppress(OSError, ValueError):  # it is broken, which the exit code already says
-                stream.flush()
-    os._exit(code)
+def told(error: BaseException) -> int:
+    """What went wrong is said on standard error; returns the exit code."""
+    code = exit_code_of(error)
+    if isinstance(error, OSError):
+        from lsmcli.commands.files import discard_output
+
+        discard_output()
+    report(error, code)
+    return code
 
 
 def run(words: list[str]) -> int:

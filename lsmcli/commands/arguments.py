@@ -13,7 +13,7 @@ import click
 from lsmcli.commands.encoding import CODECS, Codec, argument_bytes
 from lsmcli.engine.constants import KEY_SIZE_MAX, KEY_SIZE_MIN
 from lsmcli.engine.errors import LimitError
-from lsmcli.formats.esc import TextError, plain
+from lsmcli.formats.esc import TextError
 from lsmcli.session import Session
 
 if TYPE_CHECKING:
@@ -177,12 +177,6 @@ def write_all(session: Session, pieces: Iterable[bytes]) -> None:
     for piece in pieces:
         out.write(piece)
         out.flush()
-
-
-def quoted_for_message(key: bytes) -> str:
-    """A key as a message shows it, shortened past 100 bytes."""
-    text = plain(key).decode()
-    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def shown_pairs(data: DataArguments, pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

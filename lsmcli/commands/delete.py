@@ -2,13 +2,8 @@
 
 import click
 
-from lsmcli.commands.arguments import (
-    DataArguments,
-    confirm,
-    data_options,
-    quoted_for_message,
-    yes_option,
-)
+from lsmcli.commands.arguments import DataArguments, confirm, data_options, yes_option
+from lsmcli.commands.encoding import quoted_for_message
 from lsmcli.commands.group import Command
 from lsmcli.commands.output import entries_text
 from lsmcli.commands.ranges import KeyRange

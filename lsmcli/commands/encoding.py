@@ -142,6 +142,12 @@ def _show_redacted(data: bytes) -> bytes:
     return b"<%d bytes, sha256 %s>" % (len(data), hashlib.sha256(data).hexdigest()[:16].encode("ascii"))
 
 
+def quoted_for_message(key: bytes) -> str:
+    """A key as a message shows it, shortened past 100 bytes."""
+    text = plain(key).decode()
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
 PREFIXES: Final[dict[str, Callable[[str], bytes]]] = {
     "hex": parse_hex,
     "b64": parse_base64,

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from lsmcli.commands.arguments import DataArguments, data_options, json_option, quoted_for_message
+from lsmcli.commands.arguments import DataArguments, data_options, json_option
+from lsmcli.commands.encoding import quoted_for_message
 from lsmcli.commands.group import Command
 
 KEYS_AT_ONCE = 64  # so many lookups overlap their reads

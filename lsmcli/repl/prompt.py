@@ -29,7 +29,7 @@ from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Style
 
-from lsmcli.commands.arguments import quoted_for_message
+from lsmcli.commands.encoding import quoted_for_message
 from lsmcli.engine.errors import LsmError
 from lsmcli.formats.esc import safe_text
 from lsmcli.repl.completion import (

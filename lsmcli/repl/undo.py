@@ -11,7 +11,7 @@ Invariants:
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lsmcli.commands.arguments import quoted_for_message
+from lsmcli.commands.encoding import quoted_for_message
 from lsmcli.engine.constants import MIB, TREE_ID_CATALOG
 from lsmcli.engine.errors import StateError
 

@@ -370,18 +370,34 @@ def test_a_closed_standard_output_is_an_error(lsm: Lsm) -> None:
 # --- the cost of starting ---------------------------------------------------------------------------------------------
 
 
-def test_a_one_shot_get_imports_nothing_heavy(lsm: Lsm) -> None:
-    lsm.ok("put", "a", "1")
-    program = "import sys; from lsmcli.cli import main; main(['t.lsm', 'get', 'a']); print(*sys.modules)"
+def modules_of_one_get(main: str) -> set[str]:
+    """What a process has imported when it has run a get of a key that is there."""
+    program = f"import sys; {main}(['t.lsm', 'get', 'a']); print(*sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(Path(lsmcli.__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)
-    value, modules = done.stdout.split(b"\n", 1)
-    assert value == b"1"
-    heavy = set("json tabulate argparse dataclasses asyncio logging tempfile prompt_toolkit importlib.metadata".split())
-    assert heavy.intersection(modules.decode().split()) == set()
-    assert b"lsmcli.repl" not in modules
-    commands = [name for name in modules.decode().split() if name.startswith("lsmcli.commands.")]
+    value, modules = done.stdout.decode().split("\n", 1)
+    assert value == "1"
+    return set(modules.split())
+
+
+HEAVY = set("json tabulate argparse dataclasses asyncio logging tempfile prompt_toolkit importlib.metadata".split())
+
+
+def test_a_one_shot_get_imports_nothing_heavy(lsm: Lsm) -> None:
+    lsm.ok("put", "a", "1")
+    modules = modules_of_one_get("from lsmcli.cli import main; main")
+    assert HEAVY.intersection(modules) == set()
+    assert "lsmcli.repl" not in modules
+    commands = [name for name in modules if name.startswith("lsmcli.commands.")]
     assert sorted(commands) == [f"lsmcli.commands.{name}" for name in ("arguments", "encoding", "get", "group")]
+
+
+def test_a_one_shot_get_without_an_option_does_without_click(lsm: Lsm) -> None:
+    lsm.ok("put", "a", "1")
+    modules = modules_of_one_get("from lsmcli.one_get import one_get; one_get")
+    assert {*HEAVY, "click", "inspect", "pathlib", "lsmcli.cli"}.intersection(modules) == set()
+    assert [name for name in modules if name.startswith("lsmcli.commands.")] == ["lsmcli.commands.encoding"]
+    assert not [name for name in modules if name.startswith("lsmcli.engine.compaction") and "context" not in name]
 
 
 def test_a_script_imports_no_terminal(lsm: Lsm) -> None:

@@ -7,6 +7,7 @@ for what only the operating system can show: signals, closed pipes, full devices
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +34,8 @@ class Lsm:
     def __call__(self, *words: str, stdin: bytes = b"") -> Result:
         return self.run(str(self.path), *words, stdin=stdin)
 
-    def run(self, *words: str, stdin: bytes = b"") -> Result:
-        """All words, FILE included."""
+    def run(self, *words: str, stdin: bytes = b"", main: Callable[[tuple[str, ...]], int] = main) -> Result:
+        """All words, FILE included; main: what runs them."""
         out, err = io.BytesIO(), io.BytesIO()
         with self._monkeypatch.context() as patch:
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
