@@ -27,7 +27,7 @@ ENGINE_ORDER = """
     block_merge second_thread memory_runs piece_merge lookup_interpreted block_entry lookup
     errors constants tree_name key_range checksum composite_key schema
     lock_holder storage_errors file_name file_system file_calls file_lock scratch_file file_write sync_beside storage
-    guard op_columns op_path
+    guard counted_lock op_columns op_path
     superblock_quorums superblock wal_entry wal_run wal_recovery wal
     free_set block_cache block_codec block_header grid block_chain
     table_info value_block index_block columns table_memory memory_merge block_fill table table_iterator
@@ -49,7 +49,6 @@ ENGINE_ORDER = """
 # Parts of the forest, of the database and of a lookup that have files of their own, and name the whole for the type
 # checker only.
 ENGINE_TYPES_UPWARD = {
-    ("lookup_interpreted", "lookup"),
     ("checkpoint", "forest"),
     ("replay", "forest"),
     ("packing", "forest"),

@@ -28,7 +28,7 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, Final
 
 from lsmcli.engine import uncompiled as cython
-from lsmcli.engine.lookup_interpreted import PERHAPS, get, get_many, marks_of
+from lsmcli.engine.lookup_interpreted import PERHAPS, interpret, marks_of
 from lsmcli.engine.missing import MISSING
 from lsmcli.engine.uncompiled import PURE
 
@@ -487,8 +487,7 @@ def _entry_of(
 
 
 if not cython.compiled:
-    # In their place, not called by them: a call is much.
-    TreeLookup.get, TreeLookup.get_many = get, get_many  # type: ignore[assignment, method-assign]
+    interpret(BlockSlot, LevelSearch, TableSearch, TreeLookup)
 
 if not (TYPE_CHECKING or COMPILED or PURE):
     # The compiled classes take the place of those above, all of them or none.

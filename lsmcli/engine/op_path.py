@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lsmcli.engine import uncompiled as cython
 from lsmcli.engine.checksum import digest
 from lsmcli.engine.constants import ENTRY_WEIGHT, TREE_ID_MAIN
+from lsmcli.engine.counted_lock import CountedLock
 from lsmcli.engine.guard import give_up_after
 from lsmcli.engine.schema import (
     CHECKSUM_SIZE,
@@ -186,13 +187,13 @@ class OpGate:
     _taken = cython.declare(cython.bint)  # _real is held by the owner
     _real: Any = cython.declare(object)
     count_address = cython.declare(cython.ulonglong, visibility="public")  # of _count, for compiled readers; else 0
-    plain: Any = cython.declare(object, visibility="public")  # interpreted: the system's lock itself, without our calls
+    plain: Any = cython.declare(object, visibility="public")  # interpreted: the lock itself, without our calls
 
     def __init__(self) -> None:
         self.forest = None
         self._owner, self._count, self._waiting, self._taken = 0, 0, 0, False
-        self._real = threading.Lock() if cython.compiled else threading.RLock()
-        self.plain = None if cython.compiled else self._real
+        self.plain = None if cython.compiled else CountedLock()
+        self._real = self.plain or threading.Lock()
         self.count_address = cython.cast(cython.ulonglong, cython.address(self._count)) if cython.compiled else 0
 
     def __enter__(self) -> None:

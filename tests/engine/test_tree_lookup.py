@@ -47,7 +47,7 @@ def test_a_second_lookup_needs_no_other_way(path: Path) -> None:
         misses, hits = cache.misses, cache.hits
         assert database.get_many(KEYS) == [b"new value of " + key for key in KEYS]
         assert b"0007" in database and database[b"0399"] == b"new value of 0399"
-        assert cache.misses == misses and cache.hits > hits + 2 * len(KEYS)
+        assert cache.misses == misses and cache.hits >= hits + 2 * len(KEYS)
         assert b"0007+" not in database and b"0007+" not in database
 
 
