@@ -1,7 +1,7 @@
 """A reentrant lock that tells whether anybody is inside: the database's lock where there is no compiled code.
 
-Invariant: depth is 0 only while no thread is between acquire() and release(). It is written by the owner alone, and read
-by everybody: who reads something without the lock, and then finds it 0, has seen no change half done.
+Invariant: depth is 0 only while no thread is between acquire() and release(). It is written by the owner alone, and
+read by everybody: who reads something without the lock, and then finds it 0, has seen no change half done.
 """
 
 import threading

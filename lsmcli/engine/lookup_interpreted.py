@@ -10,11 +10,12 @@ A level is searched as if all its tables were one, in lists that are put togethe
 Invariants:
 - the same answers as the compiled form, see lookup.py: right, or PERHAPS;
 - get() takes no lock where it finds, when it has its answer, that nobody is inside of a change, and that the tree is
-  still the one that it looked at. A change that began and ended meanwhile has told so, or was one step in memory;
+  still the one that it looked at. A change that began and ended meanwhile has told so, or was one step for this key;
 - the lists of a level are those of one generation of the cache, and forgotten with it: they hold no block that the
   cache has let go;
-- `recent` holds values that were found in levels, until the levels change; memory is asked before. A key comes into it
-  when it is found a second time: `seen` tells, by fingerprint, in which block a key was found last.
+- `recent` holds values that were found in levels, until the levels change or the cache forgets an index block of
+  theirs; memory is asked before. A key comes into it when it is found a second time: `seen` tells, by fingerprint, in
+  which block a key was found last.
 """
 
 from bisect import bisect_left
@@ -76,17 +77,22 @@ def interpret(slot: Any, level: Any, table: Any, tree: Any) -> None:
         lookup.fresh = False
         load(lookup, lock, memory, levels, age, size_max)
         gate = getattr(lock, "plain", None) or BUSY  # a CountedLock, which has depth
+        recent: dict[bytes, bytes] = {}
+        for each in lookup.levels:
+            each.recent = recent
         # One object: as long as the lookup has it, the tree is the same.
-        lookup.view = (*memory, {}, bytearray(1 << 16), lookup.levels, age, size_max, gate)
+        lookup.view = (*memory, recent, bytearray(1 << 16), lookup.levels, age, size_max, gate)
 
     def shut_and_forget(of: Any) -> None:
         found = of.table
         shut(of)
         if found is not None and found.flat is not None:
-            found.flat[2].flat = UNMADE
+            of_level = found.flat[2]
+            of_level.flat = UNMADE
+            of_level.recent.clear()
 
     tree.load, tree.get, tree.get_many, slot.shut = load_and_view, get, get_many, shut_and_forget
-    level.put, level.flat = put_table, UNMADE  # flat: the lists, see above
+    level.put, level.flat, level.recent = put_table, UNMADE, {}  # flat: the lists, see above
     table.put, table.flat = put_block, None  # flat: the slots of the level, where those of the table begin, the level
 
 

@@ -179,8 +179,7 @@ class OpGate:
         count 0, B waits; then owner B, taken     A has released _real; who comes now waits behind B
     """
 
-    # Where puts may go the short way; None: nowhere.
-    forest: OpForest | None = cython.declare(OpForest, visibility="public")
+    forest: OpForest | None = cython.declare(OpForest, visibility="public")  # where puts may go the short way
     _owner = cython.declare(cython.ulonglong)  # thread, when count is not 0
     _count = cython.declare(cython.Py_ssize_t)
     _waiting = cython.declare(cython.Py_ssize_t)  # threads
