@@ -330,9 +330,8 @@ BUGS: Final = (
     _bug(
         "a bound scope survives its process",
         "forest",
-        "if self.scope is not None and self.scope.state is ScopeState.BOUND:\n                self.scope_discard()\n"
-        "            return",
-        "if False:\n                self.scope_discard()\n            return",
+        "if self.scope is not None and self.scope.state is ScopeState.BOUND:\n                self.scope_discard()\n",
+        "if False:\n                self.scope_discard()\n",
         1,
         19,
     ),
