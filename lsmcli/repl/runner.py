@@ -90,12 +90,13 @@ class Runner:
         """Key and value of a line that puts one value and could do so together with others; None for any other line,
         also for a bad one."""
         words = line.words
-        if len(words) != 3 or words[0] != b"put" or not self.has_plain_forms:
+        dashes = len(words) == 4 and words[1] == b"--"  # behind it a word may begin with a dash
+        if words[0] != b"put" or not (dashes or len(words) == 3) or not self.has_plain_forms:
             return None
         if line.redirection is not None or line.tag is not None:
             return None
-        key, value = words[1].decode(ENCODING, "surrogateescape"), words[2].decode(ENCODING, "surrogateescape")
-        if key[:1] == "-" or value[:1] in ("-", "@"):
+        key, value = words[-2].decode(ENCODING, "surrogateescape"), words[-1].decode(ENCODING, "surrogateescape")
+        if value[:1] == "@" or value == "-" or (not dashes and (key[:1] == "-" or value[:1] == "-")):
             return None
         try:
             return self._plain_data.key(key), self._plain_data.value(value)

@@ -198,3 +198,13 @@ def test_the_short_way_does_what_click_does(lsm: Lsm, capsys: pytest.CaptureFixt
     assert outs[0] == outs[1]
     assert len(outs[0]) > 500
     assert lsm.run("short.lsm", "export").out == lsm.run("click.lsm", "export").out
+
+
+def test_puts_behind_two_dashes_mean_what_they_mean_one_by_one_and_are_stored_together(lsm: Lsm) -> None:
+    lines = ["put a 1", "put -- b 2", "put -- -c -3", "put -- -- --", "put -- e f g h", "put -- i @absent", "put -- j"]
+    script = "\n".join(lines).encode() + b"\n"
+    assert lsm("exec", "--keep-going", stdin=script).code == 5
+    assert lsm.ok("scan") == b"--\t--\n-c\t-3\na\t1\nb\t2\ne\tf\ng\th\n"
+    before = int(lsm.ok("stats", "--json").split(b'"op": ')[1].split(b",")[0])
+    lsm.ok("exec", stdin=b"".join(b"put -- k%d v\n" % i for i in range(100)))
+    assert int(lsm.ok("stats", "--json").split(b'"op": ')[1].split(b",")[0]) == before + 1
