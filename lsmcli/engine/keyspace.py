@@ -16,7 +16,7 @@ from lsmcli.engine.columns import Columns
 from lsmcli.engine.constants import KEY_SIZE_MIN, VALUE_SIZE_MAX, key_size_max_for, value_inline_max_for
 from lsmcli.engine.errors import LimitError
 from lsmcli.engine.key_range import prefix_end
-from lsmcli.engine.lookup import COMPILED, QuickReads, TreeLookup
+from lsmcli.engine.lookup import QuickReads, TreeLookup
 from lsmcli.engine.op_columns import OpColumns
 from lsmcli.engine.scan import ENTRIES_FIRST
 from lsmcli.engine.schema import FLAG_LARGE
@@ -220,14 +220,13 @@ class Keyspace(QuickReads, MutableMapping[bytes, bytes]):
         if limit is not None and limit <= LIMIT_MAX:
             if limit <= 0:
                 return iter(())
-            if COMPILED:
-                # By far the most frequent case, and the quickest: nothing but pairs is made.
-                if (start if reverse else end) is None and not keys_only:
-                    first = self._lookup.first_pairs(end if reverse else start, limit, reverse)
-                    if first is not None:
-                        return iter(first)
-                if not self._lookup.fresh:
-                    self._database.read(self._tree_id, self._ready)  # for the next time
+            # By far the most frequent case, and the quickest: nothing but pairs is made.
+            if (start if reverse else end) is None and not keys_only:
+                first = self._lookup.first_pairs(end if reverse else start, limit, reverse)
+                if first is not None:
+                    return iter(first)
+            if not self._lookup.fresh:
+                self._database.read(self._tree_id, self._ready)  # for the next time
             found = short_scan(self._database, self._tree_id, start, end, limit, reverse, keys_only)
             if found is not None:
                 return found

@@ -111,7 +111,7 @@ class SlotColumn:
     skip: cython.Py_ssize_t  # bytes that all keys share which are looked for here
     numbers: bytes
     parts = cython.declare(tuple, visibility="public")  # keys, slots, skip, numbers
-    view = cython.declare(tuple, visibility="public")  # keys, slots, what find() needs of each beside them
+    view = cython.declare(tuple, visibility="public")  # keys, slots, what stands beside each
 
     def _fill(self, key_min: bytes, keys: list[bytes], beside: Any) -> None:
         self.keys, self.count = list(keys), len(keys)
@@ -219,9 +219,9 @@ class TreeLookup:
 
     def first_pairs(self, edge: Any, limit: int, backward: bool = False) -> list[tuple[bytes, bytes]] | None:
         """The first pairs whose keys are not below the edge, backward the last ones below it, descending: exactly
-        `limit` of them, which is above 0. None where more is needed than one table and nothing in memory, where there
-        are fewer, and interpreted always. 0.3 µs, 0.1 per pair, and the processor's ways to memory."""
-        if not cython.compiled or not self.fresh or type(edge) is not bytes:
+        `limit` of them, which is above 0. None where more is needed than one table and nothing in memory, and where
+        there are fewer. 0.3 µs, 0.1 per pair, and the processor's ways to memory."""
+        if not self.fresh or type(edge) is not bytes:
             return None
         if self._unlocked():
             return self._pairs(cython.cast(bytes, edge), limit, backward)

@@ -145,6 +145,8 @@ def _runs_interpreted(
         if first == 0 or first + limit >= value_block.count:
             return None
         runs.append((keys, values, flags))
+        if len(runs) == 1:
+            leave_at_hand(grid, level, i, index, block)  # for TreeLookup.first_pairs()
     return runs
 
 

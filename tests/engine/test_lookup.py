@@ -217,7 +217,7 @@ def test_a_block_that_is_not_at_hand_is_asked_for_only_where_it_matters(loops: M
 def test_what_belongs_to_an_older_generation_of_the_cache_is_asked_for(loops: ModuleType) -> None:
     lookup = Lookup(loops, [[(b"a", b"1"), (b"b", b"2")]])
     assert lookup.get(b"a") == b"1"
-    assert lookup.age.hits == 2
+    assert lookup.age.hits == (2 if loops.COMPILED else 4)  # done again, for this lock does not tell that it is free
     lookup.load()  # nothing is known of what was found before
     lookup.age.generation += 1
     assert lookup.get(b"a") is PERHAPS
@@ -324,7 +324,7 @@ def test_the_first_pairs_from_an_edge_on(loops: ModuleType, rng: random.Random) 
                 assert found is None or found == expected
                 assert (found == expected) or not loops.COMPILED or len(tables) > 1
                 answers += found is not None
-    assert (answers > 1000) == loops.COMPILED
+    assert answers > (1000 if loops.COMPILED else 10)
 
 
 @both

@@ -82,6 +82,7 @@ def test_a_get_during_which_the_tree_became_another_one_is_done_again() -> None:
         lookup.memory = [{b"001": b"newer"}, {}]
         lookup.load()
 
+    assert lookup.get(b"001") == b"value 1"
     lookup.memory = [Meddling(change), {}]
     lookup.load()
     assert lookup.get(b"001") == b"newer"
