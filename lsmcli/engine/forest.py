@@ -259,6 +259,7 @@ class Forest(OpForest):
         error is raised only then: a delete must be possible on a full disk.
         """
         bar = self.bar
+        self.file.wal.read_ahead(self.memory_size * 2 // BEATS_PER_BAR)
         try:
             if self._pace.under_way or (self._pace.waiting and not bar.working and not bar.full):
                 self._checkpoint_soon()

@@ -18,7 +18,7 @@ Bytes live, free and asked for are compared by `appended` alone, which never wra
 
 from typing import Final
 
-from lsmcli.engine.constants import MIB
+from lsmcli.engine.constants import KIB, MIB
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.op_path import OpLog
 from lsmcli.engine.schema import CHECKSUM_SIZE, WAL_ALIGNMENT, WAL_RECORD_HEADER, WalRecordKind
@@ -28,6 +28,7 @@ from lsmcli.engine.wal_run import chain_end
 
 __all__ = ["Wal", "WalPosition", "record_size"]
 
+_READ_AHEAD_SIZE: Final = 128 * KIB  # of the ring, in one call
 _COPY_SIZE_MAX: Final = 1 * MIB
 _COPY_WHOLE_SIZE_MAX: Final = 4 * MIB  # a live log up to this size is copied by one write, if it lies in one piece
 _PADDING: Final = tuple(bytes(-size % WAL_ALIGNMENT) for size in range(WAL_ALIGNMENT))
@@ -59,6 +60,7 @@ class Wal(OpLog):
         self.op_told = op_synced  # the largest op_synced that the ring or the superblock has
         self.uuid = uuid
         self.uuid_half = uuid[:UUID_HALF_SIZE]
+        self._piece_read = -1  # the last one that was read ahead
         self._moved_from = (start.appended, start.appended, 0)  # base, where a ring's end was skipped, by how much
 
     @property
@@ -81,6 +83,25 @@ class Wal(OpLog):
     def append_op(self, body: bytes, entry_count: int) -> int:
         """Write the next op and return its number; not synced. The caller has asked fits()."""
         return self.append_record(int(WalRecordKind.OP), self.op + 1, body, entry_count)
+
+    def read_ahead(self, distance: int) -> None:
+        """Has the ring read up to so many bytes behind the tail, beside the caller. Where a page of an earlier lap is
+        in memory no more, a record that covers a part of it would wait for the disk. Nothing in the first lap, nor in a
+        ring that is smaller than the distance."""
+        if self.appended + distance <= self.size or self.size <= distance:
+            return
+        count = -(-self.size // _READ_AHEAD_SIZE)
+        first = self.position // _READ_AHEAD_SIZE
+        last = first + min(count, distance // _READ_AHEAD_SIZE + 2) - 1
+        if last % count == self._piece_read:
+            return
+        pieces = [piece % count for piece in range(first, last + 1)]
+        if self._piece_read in pieces:
+            pieces = pieces[pieces.index(self._piece_read) + 1 :]
+        for piece in pieces:
+            at = piece * _READ_AHEAD_SIZE
+            self.storage.prefetch(self.offset + at, min(_READ_AHEAD_SIZE, self.size - at))
+            self._piece_read = piece
 
     def append(self, kind: WalRecordKind, body: bytes = b"", entry_count: int = 0) -> int:
         """Write a record of any kind and return its op; every kind but MARK takes the next op number."""

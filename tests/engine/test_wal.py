@@ -423,3 +423,25 @@ def test_a_log_on_a_disk_of_zeros_is_empty() -> None:
     log = Log(512)
     log.storage = SimulatedStorage(bytes(OFFSET + 512))
     assert log.reread().closed_cleanly
+
+
+def test_the_ring_is_read_ahead_from_the_second_lap_on(rng: random.Random) -> None:
+    piece = 128 * 1024
+    size = 3 * piece + 64 * 1024
+    log = Log(size)
+    read: list[tuple[int, int]] = []
+    log.storage.prefetch = lambda offset, size: read.append((offset - log.wal.offset, size))  # type: ignore[method-assign]
+    pieces = [(0, piece), (piece, piece), (2 * piece, piece), (3 * piece, size - 3 * piece)]
+    laps = 0
+    while laps < 3:
+        before = log.wal.position
+        log.put(bytes(rng.randrange(500, 3000))).checkpoint()
+        laps += log.wal.position < before
+        log.wal.read_ahead(piece // 2)
+        if laps == 0 and log.wal.position + piece // 2 <= size:
+            assert read == []
+        else:
+            ahead = (log.wal.position + piece // 2) % size // piece
+            assert pieces[ahead] in read[-3:], "it is read before it is written to"
+    assert set(read) == set(pieces)
+    assert len(read) < 4 * len(pieces), "each once in a lap"
