@@ -44,6 +44,9 @@ STEPS_PER_BLOCK = 2
 # Output blocks are reserved in lots, so that a job never runs out of space in the middle of a block.
 _RESERVE_LOT_BLOCKS = 32
 
+# Blocks that are given back in one step.
+_RELEASE_STEP_BLOCKS = 24
+
 
 class _Space:
     """Block addresses for a job's output, reserved in lots; forfeit() gives back what is left."""
@@ -144,9 +147,9 @@ def merge_packed(
             merge.begin()
             yield 1  # to wake the second thread takes as long as a block
             for block in blocks:
-                if builder.closed_before(block):
+                for steps in builder.close_before(block):
                     merge.help()
-                    yield 1
+                    yield steps
                 builder.write_packed(block)
                 merge.help()
                 yield 1
@@ -214,15 +217,27 @@ class Outcome:
             context.drop_large(context.manifest.tree_id, self._snapshot_min - 1, chain)
 
     def release(self) -> Iterator[int]:
-        """Gives the blocks of the inputs back, a table in each slice. What closing it leaves is for release_rest()."""
-        while self._removals:
-            self._context.release(self._removals.pop())
+        """Gives the blocks of the inputs back, some in each slice. What closing it leaves is for release_rest()."""
+        while self._release_some():
             yield 1
 
     def release_rest(self) -> None:
         """Gives back all that release() has not come to: the manifest knows nothing of it any more."""
-        while self._removals:
-            self._context.release(self._removals.pop())
+        while self._release_some():
+            pass
+
+    def _release_some(self) -> bool:
+        """False: there was nothing left."""
+        if not self._removals:
+            return False
+        addresses = self._removals[-1].addresses
+        some = addresses[-_RELEASE_STEP_BLOCKS:]
+        del addresses[-_RELEASE_STEP_BLOCKS:]
+        if not addresses:
+            self._removals.pop()
+        if some:
+            self._context.grid.release_all(some)
+        return True
 
     def abandon(self) -> None:
         """Gives back the blocks of the outputs; the inputs stay as they are."""

@@ -182,7 +182,7 @@ def encode_index_block(
     entry_counts: list[int],
     block_flags: bytes,
     keys_last: list[bytes],
-    fingerprints: bytes,
+    fingerprints: bytes | bytearray,
     *,
     tombstone_count: int,
     large_count: int,

@@ -18,7 +18,7 @@ What a block's checksum vouches for is still compared with whoever points at it:
 table's info, each value block with the index block. Damage names the tree, the level and the key range.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from lsmcli.engine.columns import Columns
@@ -102,7 +102,7 @@ class TableBuilder:
         self._block_flags = bytearray()
         self._keys_last: list[bytes] = []
         self._keys_last_size = 0
-        self._fingerprints: list[bytes] = []
+        self._fingerprints = bytearray()
         self._entry_count = 0
         self._tombstone_count = 0
         self._large_count = 0
@@ -125,9 +125,14 @@ class TableBuilder:
         self._flags += columns.flags
         return self._write_full_blocks(seen)
 
-    def closed_before(self, block: "PackedBlock") -> bool:
-        """Before each write_packed(): whether the table was full, and is written to its end now."""
-        return self._fill is None and self._make_room(block.key_last, block.count)
+    def close_before(self, block: "PackedBlock") -> Iterator[int]:
+        """Before each write_packed(): nothing, or the end of a table that is full, which takes as long as four blocks,
+        in steps."""
+        if self._fill is None and self._is_full(block.key_last, block.count):
+            body = self._index_body()
+            yield 1
+            self._table_close(body)
+            yield 1
 
     def write_packed(self, block: "PackedBlock") -> None:
         """Writes the next value block. Its entries lie behind all earlier ones, and all of them come this way: append()
@@ -162,7 +167,7 @@ class TableBuilder:
         if self._fill is not None:
             self._write_filled(self._fill, last=True)
         if self._references:
-            self._table_close()
+            self._table_close(self._index_body())
         return self.tables
 
     def _write_full_blocks(self, seen: int) -> int:
@@ -222,7 +227,8 @@ class TableBuilder:
         size_decoded: int = 0,
     ) -> None:
         """Writes a value block."""
-        self._make_room(key_last, entry_count)
+        if self._is_full(key_last, entry_count):
+            self._table_close(self._index_body())
         reference = self._grid.write(
             self._acquire(),
             BlockKind.VALUE,
@@ -237,18 +243,15 @@ class TableBuilder:
             reference, key_first, key_last, entry_count, tombstone_count, large_count, fingerprints, entries_size
         )
 
-    def _make_room(self, key_last: bytes, entry_count: int) -> bool:
-        """Before a value block is written: closes the table if its index block would not fit any more, and says so."""
+    def _is_full(self, key_last: bytes, entry_count: int) -> bool:
+        """Whether the index block of the table would not fit any more with another value block."""
         size = index_block_size(
             len(self._references) + 1,
             self._keys_last_size + len(key_last),
             self._entry_count + entry_count,
             self._block_size,
         )
-        if size <= self._block_size:
-            return False
-        self._table_close()
-        return True
+        return size > self._block_size
 
     def _written(
         self,
@@ -269,24 +272,27 @@ class TableBuilder:
         self._block_flags.append((FLAG_TOMBSTONE if tombstone_count else 0) | (FLAG_LARGE if large_count else 0))
         self._keys_last.append(key_last)
         self._keys_last_size += len(key_last)
-        self._fingerprints.append(fingerprints)
+        self._fingerprints += fingerprints
         self._entry_count += entry_count
         self._tombstone_count += tombstone_count
         self._large_count += large_count
         self._values_size += entries_size
 
-    def _table_close(self) -> None:
-        """Writes the index block; the table is complete then."""
-        body = encode_index_block(
+    def _index_body(self) -> bytes:
+        """The body of the table's index block."""
+        return encode_index_block(
             self._references,
             self._entry_counts,
             bytes(self._block_flags),
             self._keys_last,
-            b"".join(self._fingerprints),
+            self._fingerprints,
             tombstone_count=self._tombstone_count,
             large_count=self._large_count,
             block_size=self._block_size,
         )
+
+    def _table_close(self, body: bytes) -> None:
+        """Writes the index block; the table is complete then."""
         reference = self._grid.write(
             self._acquire(),
             BlockKind.INDEX,
