@@ -22,8 +22,8 @@ Counts and sizes are checked against the block when it is opened; a bad block ra
 
 import struct
 from bisect import bisect_left
-from collections.abc import Sequence
-from itertools import accumulate, chain, islice
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice, repeat
 from operator import itemgetter, lt
 from typing import Final
 from zlib import crc32
@@ -48,7 +48,6 @@ FINGERPRINT_SIZE: Final = 2
 FINGERPRINT_MASK: Final = 0xFFFF
 
 _ENTRY_COUNT_SIZE: Final = 4
-_REFERENCE_CODES: Final = "".join(code for _, code in BLOCK_REFERENCE.fields)
 _ADDRESS_OF: Final = itemgetter(BlockReference._fields.index("address"))
 _TWIN_OF: Final = itemgetter(BlockReference._fields.index("address_twin"))
 _REFERENCES_AT: Final = BLOCK_HEADER.size + INDEX_BLOCK_HEAD.size
@@ -108,14 +107,16 @@ class IndexBlock:
         self.tombstone_count: int = head.tombstone_count
         self.large_count: int = head.large_count
         references = BLOCK_REFERENCE.struct.iter_unpack(memoryview(raw)[_REFERENCES_AT:counts_at])
-        self.references: list[BlockReference] = list(map(BlockReference._make, references))
+        # As BlockReference._make() does it, without a frame of Python for each.
+        self.references: list[BlockReference] = list(map(tuple.__new__, repeat(BlockReference), references))
         self.entry_counts: tuple[int, ...] = struct.unpack_from(f"<{count}I", raw, counts_at)
         self.entry_starts = list(accumulate(self.entry_counts, initial=0))
         self.block_flags = raw[flags_at:offsets_at]
         self.keys_last = _keys_of(raw, offset_column(raw, offsets_at, keys_at, code), keys_at, fingerprints_at)
         self.table: TableInfo | None = None  # with which the block was compared, see table.check_index()
         self._raw = raw
-        self._fingerprint_starts = [fingerprints_at + start * FINGERPRINT_SIZE for start in self.entry_starts]
+        sizes = map(FINGERPRINT_SIZE.__mul__, self.entry_counts)
+        self._fingerprint_starts = list(accumulate(sizes, initial=fingerprints_at))
         self._check()
 
     def _check(self) -> None:
@@ -177,8 +178,13 @@ def index_block_size(block_count: int, keys_size: int, entry_count: int, block_s
     return _REFERENCES_AT + block_count * _BLOCK_ROW_SIZE + offsets_size + keys_size + entry_count * FINGERPRINT_SIZE
 
 
+def references_packed(references: Iterable[BlockReference]) -> bytes:
+    """References of value blocks as a column."""
+    return b"".join(map(BLOCK_REFERENCE.pack, references))
+
+
 def encode_index_block(
-    references: list[BlockReference],
+    references: bytes | bytearray,
     entry_counts: list[int],
     block_flags: bytes,
     keys_last: list[bytes],
@@ -188,11 +194,12 @@ def encode_index_block(
     large_count: int,
     block_size: int,
 ) -> bytes:
-    """The body of an index block. One item per value block in each list; the fingerprints are those of
-    fingerprints_packed(), of all blocks in order. Must fit (index_block_size())."""
-    block_count = len(references)
+    """The body of an index block. One item per value block in each list, and in references_packed(); the fingerprints
+    are those of fingerprints_packed(), of all blocks in order. Must fit (index_block_size())."""
+    block_count = len(entry_counts)
     entry_count = sum(entry_counts)
-    assert 0 < block_count == len(entry_counts) == len(block_flags) == len(keys_last)
+    assert 0 < block_count == len(block_flags) == len(keys_last)
+    assert len(references) == block_count * BLOCK_REFERENCE.size
     assert len(fingerprints) == entry_count * FINGERPRINT_SIZE
     keys_joined = b"".join(keys_last)
     head = IndexBlockHead(
@@ -206,7 +213,7 @@ def encode_index_block(
     body = b"".join(
         (
             INDEX_BLOCK_HEAD.pack(head),
-            struct.pack("<" + _REFERENCE_CODES * block_count, *chain.from_iterable(references)),
+            references,
             struct.pack(f"<{block_count}I", *entry_counts),
             block_flags,
             offsets_packed(keys_last, offset_code_for(block_size)),

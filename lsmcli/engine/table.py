@@ -31,6 +31,7 @@ from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.packed_entries import PackedEntries
 from lsmcli.engine.schema import (
     BLOCK_HEADER,
+    BLOCK_REFERENCE,
     FLAG_LARGE,
     FLAG_TOMBSTONE,
     BlockKind,
@@ -97,7 +98,7 @@ class TableBuilder:
         self._table_reset()
 
     def _table_reset(self) -> None:
-        self._references: list[BlockReference] = []
+        self._references = bytearray()
         self._entry_counts: list[int] = []
         self._block_flags = bytearray()
         self._keys_last: list[bytes] = []
@@ -166,7 +167,7 @@ class TableBuilder:
             self._write_value_block(self._keys, self._values, bytes(self._flags))
         if self._fill is not None:
             self._write_filled(self._fill, last=True)
-        if self._references:
+        if self._entry_counts:
             self._table_close(self._index_body())
         return self.tables
 
@@ -246,7 +247,7 @@ class TableBuilder:
     def _is_full(self, key_last: bytes, entry_count: int) -> bool:
         """Whether the index block of the table would not fit any more with another value block."""
         size = index_block_size(
-            len(self._references) + 1,
+            len(self._entry_counts) + 1,
             self._keys_last_size + len(key_last),
             self._entry_count + entry_count,
             self._block_size,
@@ -265,9 +266,9 @@ class TableBuilder:
         entries_size: int,
     ) -> None:
         """A value block was written: it belongs to the table."""
-        if not self._references:
+        if not self._entry_counts:
             self._key_min = key_first
-        self._references.append(reference)
+        self._references += BLOCK_REFERENCE.pack(reference)
         self._entry_counts.append(entry_count)
         self._block_flags.append((FLAG_TOMBSTONE if tombstone_count else 0) | (FLAG_LARGE if large_count else 0))
         self._keys_last.append(key_last)
@@ -308,7 +309,7 @@ class TableBuilder:
                 reference=reference,
                 key_min=self._key_min,
                 key_max=self._keys_last[-1],
-                block_count=len(self._references),
+                block_count=len(self._entry_counts),
                 entry_count=self._entry_count,
                 tombstone_count=self._tombstone_count,
                 large_count=self._large_count,

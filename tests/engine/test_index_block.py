@@ -16,6 +16,7 @@ from lsmcli.engine.index_block import (
     fingerprint,
     fingerprints_packed,
     index_block_size,
+    references_packed,
 )
 from lsmcli.engine.schema import BLOCK_HEADER, INDEX_BLOCK_HEAD, BlockKind, BlockReference, IndexBlockHead
 from tests.testing.tables import raw_block
@@ -24,7 +25,7 @@ from tests.testing.tables import raw_block
 def encoded(blocks: list[list[bytes]], block_size: int = BLOCK_SIZE_MAX) -> bytes:
     """An index block, header included, over value blocks with these keys."""
     body = encode_index_block(
-        [BlockReference(100 + i, 0, bytes((i % 256,)) * 16) for i in range(len(blocks))],
+        references_packed(BlockReference(100 + i, 0, bytes((i % 256,)) * 16) for i in range(len(blocks))),
         [len(keys) for keys in blocks],
         bytes(i % 4 for i in range(len(blocks))),
         [keys[-1] for keys in blocks],

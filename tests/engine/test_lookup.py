@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprint, fingerprints_packed
+from lsmcli.engine.index_block import (
+    IndexBlock,
+    encode_index_block,
+    fingerprint,
+    fingerprints_packed,
+    references_packed,
+)
 from lsmcli.engine.lookup_interpreted import PERHAPS
 from lsmcli.engine.op_path import OpGate
 from lsmcli.engine.schema import FLAG_LARGE, FLAG_TOMBSTONE, BlockKind, BlockReference
@@ -56,7 +62,7 @@ class Lookup:
             raw_block(
                 BlockKind.INDEX,
                 encode_index_block(
-                    [BlockReference(i + 1, 0, bytes(16)) for i in range(len(blocks))],
+                    references_packed(BlockReference(i + 1, 0, bytes(16)) for i in range(len(blocks))),
                     [len(block.keys) for block in blocks],
                     bytes(len(blocks)),
                     [block.keys[-1] for block in blocks],

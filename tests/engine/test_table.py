@@ -10,7 +10,13 @@ from lsmcli.engine.columns import concatenate
 from lsmcli.engine.constants import BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, KIB, key_size_max_for, value_inline_max_for
 from lsmcli.engine.errors import DamageError
 from lsmcli.engine.grid import Grid
-from lsmcli.engine.index_block import IndexBlock, encode_index_block, fingerprints_packed, index_block_size
+from lsmcli.engine.index_block import (
+    IndexBlock,
+    encode_index_block,
+    fingerprints_packed,
+    index_block_size,
+    references_packed,
+)
 from lsmcli.engine.missing import MISSING, Missing
 from lsmcli.engine.schema import BLOCK_HEADER, FLAG_LARGE, FLAG_TOMBSTONE, BlockKind
 from lsmcli.engine.table import TableBuilder, lookup, read_index, read_value, search
@@ -242,7 +248,7 @@ def crafted_table(grid: Grid, blocks: list[list[bytes]], last: list[bytes], coun
         references.append(grid.write(grid.acquire(reservation), BlockKind.VALUE, body, tree_id=TREE_ID))
     marks = b"".join(fingerprints_packed((keys * 3)[:count]) for keys, count in zip(blocks, counts, strict=True))
     body = encode_index_block(
-        references,
+        references_packed(references),
         counts,
         bytes(len(blocks)),
         last,
