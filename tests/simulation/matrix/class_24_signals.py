@@ -370,10 +370,14 @@ def _real(trial: Trial, rng: random.Random) -> None:
         stderr=subprocess.PIPE, env=environment(), restore_signals=True,
     )  # fmt: skip
     assert child.stdin is not None and child.stderr is not None
-    _feed(child.stdin, stdin, rng, lambda: child.send_signal(number))
-    if number == signal.SIGTSTP:
-        time.sleep(0.02)
-        child.send_signal(signal.SIGCONT)
+
+    def strike() -> None:
+        child.send_signal(number)
+        if number == signal.SIGTSTP:  # and on before more is written: stopped it reads nothing, and the pipe is full
+            time.sleep(0.02)
+            child.send_signal(signal.SIGCONT)
+
+    _feed(child.stdin, stdin, rng, strike)
     code = child.wait(60)
     errors = child.stderr.read()
     child.stderr.close()
