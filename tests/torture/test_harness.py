@@ -47,7 +47,11 @@ def test_a_disk_that_forgets_is_found_out(tmp_path: Path) -> None:
     shutil.copy(path, copy)
     assert torture.round() == ""
     shutil.copy(copy, path)
-    assert torture.round() == "what was acknowledged is not what the file holds"
+    try:
+        found = torture.round()
+    except FileError as error:  # the first round ended within a scope, of which the file knows nothing now
+        found = str(error)
+    assert "is not what the file holds" in found or "no scope is open" in found
     assert path.exists()
 
 
